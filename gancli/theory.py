@@ -66,6 +66,13 @@ class Witness:
             self.model.discriminator_loss(batch, torch.from_numpy(self.points()).float())
         return {name: value for name, value in self.model.means().items() if name in ("jensen_shannon", "wasserstein")}
 
+    def pushed(self, count: int) -> tuple[Floats, Floats]:
+        """Noise of one number, from the middle of each of N equally likely parts, and what becomes of it: N×1 each."""
+        middles = (torch.arange(count)[:, None] + 0.5) / count
+        noise = torch.special.ndtri(middles) if self.model.recipe.noise == "normal" else 2 * middles - 1
+        made = torch.cat(list(self.model.sample(list(noise))))
+        return noise.double().numpy(), made.double().numpy()
+
     def picture(self) -> Image.Image:
         """Data, model and discriminator in one picture, the same view at every step."""
         model, points = self.model, self.points()
@@ -76,8 +83,8 @@ class Witness:
         figure.suptitle(f"{title}\n{_words(self.divergences(points), self._known)}", fontsize=10)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", pil_kwargs={"compress_level": 1})
-        # An octree keeps the rare colours of the points, which a median cut gives up for grays.
-        return Image.open(buffer).convert("RGB").quantize(128, Image.Quantize.FASTOCTREE)
+        # With k-means after it: a median cut alone spends the palette on grays, and the points lose their colours.
+        return Image.open(buffer).convert("RGB").quantize(64, Image.Quantize.MEDIANCUT, kmeans=3)
 
     def _line(self, figure: Figure, points: Floats) -> None:
         """Figure 1 of Goodfellow et al. 2014: densities and D above, the way from noise to data below."""
@@ -89,7 +96,7 @@ class Witness:
         density = np.exp(self._known.log_density(x[:, None]))
         above.plot(x, density, color=DATA, linestyle=":", linewidth=2, label="$p_{data}$")
         if model.recipe.latent_dim == 1:  # noise without chance shows p_g as it is
-            points = self._pushed(POINTS)[1]
+            points = self.pushed(POINTS)[1]
         cells = np.linspace(low, high, 81)
         counts, _ = np.histogram(points[:, 0], cells)
         heights = counts / len(points) / np.diff(cells)
@@ -115,7 +122,7 @@ class Witness:
         above.legend(lines, [str(line.get_label()) for line in lines], loc="upper right", fontsize=8, ncols=2)
 
         if model.recipe.latent_dim == 1:
-            noise, made = self._pushed(LINES)
+            noise, made = self.pushed(LINES)
             z = np.interp(noise[:, 0], noise[[0, -1], 0], view)
             below.plot(np.stack([z, made[:, 0]]), np.tile([[0], [1]], LINES), color=MODEL, linewidth=0.7)
             below.set_yticks([0, 1], ["z", "x = G(z)"])
@@ -123,13 +130,6 @@ class Witness:
             below.plot(points[:SHOWN, 0], np.zeros(len(points[:SHOWN])), "|", color=MODEL, alpha=0.3)
             below.set_yticks([])
         below.set(ylim=(-0.05, 1.05), xlabel="x")
-
-    def _pushed(self, count: int) -> tuple[Floats, Floats]:
-        """Noise of one number in the middle of each of `count` equally likely parts, and what becomes of it: N×1 each."""
-        middles = (torch.arange(count)[:, None] + 0.5) / count
-        noise = torch.special.ndtri(middles) if self.model.recipe.noise == "normal" else 2 * middles - 1
-        made = torch.cat(list(self.model.sample(list(noise))))
-        return noise.double().numpy(), made.double().numpy()
 
     def _plane(self, figure: Figure, points: Floats) -> None:
         """Real and generated points over the level sets of the discriminator."""
