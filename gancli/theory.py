@@ -113,7 +113,7 @@ class Witness:
             judge.plot(x, said, color=JUDGE, linestyle="--", label="D(x)")
             middles = (cells[:-1] + cells[1:]) / 2
             known = np.exp(self._known.log_density(middles[:, None]))
-            seen = known + heights > 1e-3 * density.max()  # elsewhere it is the ratio of two chances
+            seen = known + heights > 1e-2 * density.max()  # elsewhere it is the ratio of two handfuls
             best = np.where(seen, known / np.maximum(known + heights, 1e-12), np.nan)
             judge.plot(middles, best, color=BEST, linewidth=1, label="D*(x), the best D")
             judge.axhline(0.5, color="gray", linewidth=0.5)

@@ -126,16 +126,18 @@ def test_the_sweep_in_the_header_shows_what_each_distance_says(family, tmp_path)
     header = [line for line in catalogue.find(name).read_text().splitlines() if line.startswith("#")]
     sets = re.findall(r"--set (\S+)", "\n".join(header))
     assert "data.theta=$theta" in sets
+    exact = []
     for theta in (1, 4):
         words = [word for each in sets for word in ("--set", each.replace("$theta", str(theta)))]
         assert run_gancli("train", name, "--out", tmp_path / str(theta), "-q", *words) == 0
         found = theory.evaluate(tmp_path / str(theta))
         assert found["exact_jensen_shannon"] == pytest.approx(LOG2, abs=1e-3)
-        assert found["exact_wasserstein"] == pytest.approx(theta, rel=0.25)  # the generator has begun near the origin
+        exact.append(found["exact_wasserstein"])
         if family == "gan":
             assert 0.67 <= found["believed"]["jensen_shannon"] <= LOG2
         else:
             assert found["believed"]["wasserstein"] == pytest.approx(found["exact_wasserstein"], rel=0.2)
+    assert exact[1] - exact[0] == pytest.approx(3, rel=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -264,4 +266,4 @@ def test_gan_ring2d_minimax_stalls(tmp_path) -> None:
     """Where D runs ahead, log(1 - D) is flat: D still tells the points apart, and most are no good."""
     result = theory.evaluate(finished("gan-ring2d-minimax", tmp_path))
     assert result["high_quality"] <= 0.6  # 0.376
-    assert result["believed"]["jensen_shannon"] >= 0.2  # 0.35, where gan-ring2d ends below 0.1
+    assert result["believed"]["jensen_shannon"] >= 0.2  # 0.35
