@@ -113,7 +113,7 @@ def test_class_folders_can_be_the_two_domains(tmp_path) -> None:
     for split in ("train", "test"):
         found = load(settings, split)
         assert [found.names[key][0].split("/")[:2] for key in "ab"] == [[split, "y"], [split, "x"]]
-    with pytest.raises(UserError, match="holds no domain z: .*data.domains"):
+    with pytest.raises(UserError, match=r"holds no domain z: .*data.domains"):
         load(settings.model_copy(update={"domains": ("x", "z")}))
     with pytest.raises(ValueError, match="domains: expected two names, not twice x"):
         KINDS["unpaired"](source=str(tmp_path), domains=("x", "x"))
