@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gancli.data import attributes, shapes, splits, store
 from gancli.data.pixels import Form
-from gancli.data.settings import Data, Distribution, Images, Labelled, Pairs, Unpaired
+from gancli.data.settings import Data, Distribution, Domains, Images, Labelled, Pairs, Unpaired
 from gancli.data.sources import Source, find
 from gancli.data.store import Pixels, Rows, Skipped
 from gancli.errors import UserError
@@ -150,7 +150,7 @@ def take_inventory(settings: Data) -> Inventory:
             return _unpaired(settings)
         case Labelled() if settings.attributes:
             return _with_attributes(settings, settings.attributes)
-        case Labelled() | Images():
+        case Domains() | Images():
             return _with_classes(settings)
         case _:
             raise TypeError(f"no kind of data: {type(settings).__name__}")
@@ -177,11 +177,11 @@ def _rows(keys: tuple[str, ...], source: Source, places: Sequence[int]) -> Rows:
     return Rows(keys, (source,), np.array(places, dtype=np.int64).reshape(-1, 1))
 
 
-# Images and Labelled: classes by folder, or attributes by file.
+# Images, Domains and Labelled: classes by folder, or attributes by file.
 
 
 def _with_classes(settings: Data) -> Inventory:
-    wanted = isinstance(settings, Labelled)
+    wanted = isinstance(settings, Domains)
     side = _side(settings, settings.source, "labelled" if wanted else "images")
     parts = splits.divide(side.names, settings.holdout)
     _need_train(settings, parts)

@@ -42,6 +42,9 @@ class Data(Settings):
     enlarge: Pixels | tuple[Pixels, Pixels] | None = None
     """Size that training images are resized to before a random crop of image_size is taken (Pix2Pix and CycleGAN: 286
     for 256)."""
+    zoom: Annotated[float, Field(ge=0, le=1)] = 0
+    """Share of the training images that are zoomed into, chosen anew each time (StarGAN v2: 0.5): a random part of 80
+    to 100 % of the area, and of 0.9 to 1.1 of the aspect, fills the image."""
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the images kept for testing where the source has no test split, chosen by a hash of each name."""
     on_bad_image: Literal["stop", "skip"] = "stop"
@@ -131,13 +134,30 @@ class Unpaired(Data):
     """Where domain B is, if not beside A below source."""
 
 
-class Labelled(Data):
+class Domains(Data):
+    """Images with a domain each: a folder for every domain."""
+
+    classes: tuple[str, ...] = ()
+    """Names of the domains, in the order of the labels; found in the data where left out."""
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The names of what an image can be, in the order of the labels; empty before they were found in the data."""
+        return self.classes
+
+
+class Labelled(Domains):
     """Images with a domain each (class folders), or with attributes that each are true or false."""
 
     attributes: tuple[str, ...] | None = None
     """The attributes to learn, by name, from the attribute file; null takes class folders as domains."""
     attribute_file: str | None = None
     """CelebA's list_attr_celeba.txt or a CSV with a column for the file name; null looks for it in the source."""
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The names of the attributes or, where there are none, of the classes."""
+        return self.attributes or self.classes
 
     @model_validator(mode="after")
     def _names_attributes(self) -> Self:
