@@ -126,6 +126,8 @@ def decode(settings: Data, inventory: Inventory, split: str, progress: store.Pro
         raise UserError(
             f"data.source: {settings.source}: no image of the {split} split can be used: give another source"
         )
+    if isinstance(settings, Domains) and split == "train" and labels is not None:
+        _need_every_domain(settings, labels, inventory.classes)
     if isinstance(settings, Pairs) and settings.direction == "b-to-a":
         images = {"a": images["b"], "b": images["a"]}
         names = {"a": names["b"], "b": names["a"]}
@@ -307,6 +309,15 @@ def _by_split(side: _Side, folder: str, holdout: float) -> dict[str, list[int]]:
 def _need_train(settings: Data, parts: dict[str, Any]) -> None:
     if not parts.get("train"):
         raise UserError(f"data.source: {settings.source} has no images to train on: put them in a folder train")
+
+
+def _need_every_domain(settings: Data, labels: NDArray[Any], names: Sequence[str]) -> None:
+    """See that no domain is without training images, and no attribute without images that have it."""
+    shown = labels.sum(0) if labels.ndim == 2 else np.bincount(labels, minlength=len(names))
+    if len(empty := np.flatnonzero(shown == 0)):
+        raise UserError(
+            f"data.source: {settings.source}: no training image is of {names[empty[0]]}: give some, or leave it out"
+        )
 
 
 def _no_split(split: str) -> str:

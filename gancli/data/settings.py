@@ -166,6 +166,28 @@ class Labelled(Domains):
         return self
 
 
+class HalvedLabelled(Labelled):
+    """Images of a size that StarGAN's discriminator can halve."""
+
+    @field_validator("image_size")
+    @classmethod
+    def _can_be_halved(cls, image_size: int | tuple[int, int]) -> int | tuple[int, int]:
+        star_halvings(*_size(image_size))
+        return image_size
+
+
+class DoubledDomains(Domains):
+    """Images of a size that StarGAN v2's networks halve down to a small grid."""
+
+    @field_validator("image_size")
+    @classmethod
+    def _can_be_halved(cls, image_size: int | tuple[int, int]) -> int | tuple[int, int]:
+        if min(_size(image_size)) < 32:
+            raise ValueError("expected 32 pixels or more")
+        base_grid(*_size(image_size))
+        return image_size
+
+
 class Distribution(Settings):
     """Points of a distribution that is known exactly, drawn without end: what a GAN learns can be compared with it."""
 
@@ -297,6 +319,18 @@ def base_grid(height: int, width: int) -> tuple[int, int, int]:
         f"a grid of 4 to 7 cells doubles to 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, … pixels, not to "
         f"{height}×{width}: the nearest it can build is {nearest}"
     )
+
+
+def star_halvings(height: int, width: int) -> int:
+    """How often StarGAN's discriminator halves this size in pixels: the paper's 6 times from 128 on, else to 2 or 3.
+
+    Raises:
+        ValueError: it cannot be halved so often.
+    """
+    halvings = min(6, min(height, width).bit_length() - 2)
+    if halvings < 2 or height % 2**halvings or width % 2**halvings:
+        raise ValueError(f"expected sides that halve again and again, as 16, 32, 48, 64, 96, 128, 192, 256, … pixels do, not {height}×{width}")
+    return halvings
 
 
 def _size(size: int | tuple[int, int]) -> tuple[int, int]:
