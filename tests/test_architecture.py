@@ -26,6 +26,7 @@ ROOMS = [
     "losses",
     "augment",
     "adversarial",
+    "from_images",
     "models",
     "images",
     "metrics",

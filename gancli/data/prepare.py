@@ -5,7 +5,6 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-
 from torch.nn.functional import affine_grid, grid_sample
 
 from gancli.data.settings import Data, Distribution, Pairs
@@ -17,9 +16,9 @@ AREA, ASPECT = (0.8, 1.0), (0.9, 1.1)
 def prepare(batch: Mapping[str, Tensor], settings: Data | Distribution, training: bool) -> dict[str, Tensor]:
     """The batch with its uint8 images N×C×H×W as float32 in [-1, 1]; everything else, as points, passes unchanged.
 
-    For training, images larger than `image_size` are cropped at random, a share `zoom` of them is zoomed into and, with
-    `flip`, half are mirrored: both of a pair alike, all others each by itself. The choices are drawn from the global generator
-    of the images' device, which the training step seeds by position. Otherwise the crop is the centre.
+    For training, images larger than `image_size` are cropped at random, a share `zoom` of them is zoomed into and,
+    with `flip`, half are mirrored: both of a pair alike, all others each by itself. The choices are drawn from the
+    global generator of the images' device, which the training step seeds by position. Otherwise the crop is the centre.
 
     Args:
         batch: on any device.

@@ -127,11 +127,29 @@ class Pairs(Data):
         return self
 
 
+class HalvedPairs(Pairs):
+    """Pairs of a size that a U-Net can halve again and again."""
+
+    @field_validator("image_size")
+    @classmethod
+    def _can_be_halved(cls, image_size: int | tuple[int, int]) -> int | tuple[int, int]:
+        return _multiple(image_size, 8)
+
+
 class Unpaired(Data):
     """Two domains of images that need not match: trainA and trainB below one source, or two sources."""
 
     source_b: str | None = None
     """Where domain B is, if not beside A below source."""
+
+
+class HalvedUnpaired(Unpaired):
+    """Two domains of a size that can be halved twice."""
+
+    @field_validator("image_size")
+    @classmethod
+    def _can_be_halved(cls, image_size: int | tuple[int, int]) -> int | tuple[int, int]:
+        return _multiple(image_size, 4)
 
 
 class Domains(Data):
@@ -329,8 +347,22 @@ def star_halvings(height: int, width: int) -> int:
     """
     halvings = min(6, min(height, width).bit_length() - 2)
     if halvings < 2 or height % 2**halvings or width % 2**halvings:
-        raise ValueError(f"expected sides that halve again and again, as 16, 32, 48, 64, 96, 128, 192, 256, … pixels do, not {height}×{width}")
+        raise ValueError("expected sides that halve again and again, as 16, 24, 32, 48, 64, 96, 128, … pixels do")
     return halvings
+
+
+def halvings(height: int, width: int) -> int:
+    """How often this size in pixels can be halved without a rest, up to 8 times: 256×256 down to 1×1."""
+    return next(count for count in range(8, -1, -1) if height % 2**count == width % 2**count == 0)
+
+
+def _multiple(size: int | tuple[int, int], factor: int) -> int | tuple[int, int]:
+    """The size, seen to be 8 pixels or more and a multiple of the factor."""
+    if any(side % factor or side < 8 for side in _size(size)):
+        above, below = ([max(8, (side + more) // factor * factor) for side in _size(size)] for more in (factor - 1, 0))
+        nearest = " or ".join(dict.fromkeys("×".join(map(str, sides)) for sides in (below, above)))
+        raise ValueError(f"expected multiples of {factor}, from 8 on: the nearest is {nearest}")
+    return size
 
 
 def _size(size: int | tuple[int, int]) -> tuple[int, int]:

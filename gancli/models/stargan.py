@@ -7,7 +7,7 @@ they are of; the gradient penalty is WGAN-GP's.
 
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -182,13 +182,15 @@ class Model(FromImages):
                 f"--domain {target}: what else these images show can only be read with the run's checkpoint, which is "
                 f"not here: name the run, or every attribute, as in {named}"
             )
-        return self.sampler(images, self.changed(labels, changes) if self.recipe.data.attributes else labels)
+        told = self.changed(labels, changes) if self.recipe.data.attributes else labels
+        return cast(Tensor, self.sampler(images, told))
 
     def attributes_of(self, images: Tensor) -> Tensor:
         """What the discriminator takes the attributes of images of any size for: 0 and 1, N×attributes."""
         resized = interpolate(images, self.recipe.data.size, mode="bilinear", antialias=True)
         with evaluating(self.discriminator):
-            return (self.discriminator(resized)[1] > 0).float()
+            seen: Tensor = self.discriminator(resized)[1]
+            return (seen > 0).float()
 
     def changes(self, target: str) -> dict[str, Change]:
         """What a target says: the one domain, or what becomes of each attribute that it names or that this excludes.

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from itertools import pairwise
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
 import torch
 from pydantic import Field, model_validator
@@ -76,12 +76,19 @@ class Recipe(RecipeOfDomains):
     """Weight of the style reconstruction: the style encoder is to find in an image the style that it was given."""
     lambda_diversity: NonNegative = 1
     """Weight, at first, of the diversity: two styles are to make an image differ (2 for the paper's AFHQ)."""
-    diversity_steps: Count | None = None
-    """Steps over which the weight of the diversity falls linearly to 0; null for all of them, as in the paper."""
+    diversity_steps: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
+    """Steps over which the weight of the diversity falls linearly to 0; all of train.steps where left out, as in the
+    paper."""
     lambda_cycle: NonNegative = 1
     """Weight of the mean absolute difference between an image and its translation, translated back in its own style."""
     train: Train = Train()
     """How long to train, and how."""
+
+    @model_validator(mode="after")
+    def _fades_over_all(self) -> "Recipe":
+        if "diversity_steps" not in self.model_fields_set:
+            object.__setattr__(self, "diversity_steps", self.train.steps)  # frozen, but not yet finished
+        return self
 
 
 class Generator(nn.Module):
@@ -187,9 +194,9 @@ class Fakes(NamedTuple):
 class Model(FromImages):
     """The two players of StarGAN v2.
 
-    The paper trains with styles of noise and then, in the same manner, with styles of references. Each has a step of its
-    own here, with turns of both players: as many updates as in the paper, none of which mixes the two. With references
-    the generator alone is updated.
+    The paper trains with styles of noise and then, in the same manner, with styles of references. Each has a step of
+    its own here, with turns of both players: as many updates as in the paper, none of which mixes the two. With
+    references the generator alone is updated.
     """
 
     recipe: Recipe
@@ -219,9 +226,11 @@ class Model(FromImages):
         """Adam with weight decay, slower for the mapping network."""
         recipe, network = self.recipe, getattr(self, player)
         slow = [*self.generator.mapping.parameters()] if player == "generator" else []
-        groups = [{"params": [p for p in network.parameters() if all(p is not q for q in slow)]}]
+        groups: list[dict[str, Any]] = [{"params": [p for p in network.parameters() if all(p is not q for q in slow)]}]
         groups += [{"params": slow, "lr": recipe.mapping_learning_rate}] if slow else []
-        return torch.optim.Adam(groups, recipe.learning_rate, recipe.betas, weight_decay=recipe.weight_decay, fused=True)
+        return torch.optim.Adam(
+            groups, recipe.learning_rate, recipe.betas, weight_decay=recipe.weight_decay, fused=True
+        )
 
     @property
     def with_references(self) -> bool:
@@ -231,12 +240,7 @@ class Model(FromImages):
     @property
     def diversity_weight(self) -> float:
         """The weight of the diversity in this step, a function of its number alone."""
-        return self.recipe.lambda_diversity * max(0.0, 1 - self.step / self.fading_steps)
-
-    @property
-    def fading_steps(self) -> int:
-        """Steps over which the weight of the diversity falls to 0."""
-        return self.recipe.diversity_steps or self.recipe.train.steps
+        return self.recipe.lambda_diversity * max(0.0, 1 - self.step / max(1, self.recipe.diversity_steps))
 
     def generate(self, batch: Batch) -> Fakes:
         """The images in a style of the references' domain: of noise, or of the references themselves."""
@@ -280,16 +284,16 @@ class Model(FromImages):
         shape = (self.recipe.latent_dim,)
         noise = [torch.randn(shape, generator=torch.Generator().manual_seed(position_seed("style", s))) for s in seeds]
         domains = torch.full((len(seeds),), self.targets.index(target), device=self.device)
-        return self._sampled.mapping(torch.stack(noise).to(self.device), domains)
+        return cast(Tensor, self._sampled.mapping(torch.stack(noise).to(self.device), domains))
 
     def styles_of(self, references: Tensor, target: str) -> Tensor:
         """The styles of N×C×H×W references, of the data's size, as images of a domain, N×style_dim."""
         domains = torch.full((len(references),), self.targets.index(target), device=self.device)
-        return self._sampled.encoder(references.to(self.device), domains)
+        return cast(Tensor, self._sampled.encoder(references.to(self.device), domains))
 
     def translated(self, images: Tensor, target: str, seeds: Sequence[int]) -> Tensor:
         """As `translate` says: in the style of each seed."""
-        return self._sampled.generator(images, self.styles(target, seeds))
+        return cast(Tensor, self._sampled.generator(images, self.styles(target, seeds)))
 
     def columns(self, inputs: Batch) -> list[Tensor]:
         """The inputs, then in a few styles of noise in each domain, then in the style of an input of each domain."""
@@ -318,7 +322,7 @@ class _Residual(nn.Module):
 
     def __init__(self, before: int, after: int, *, halve: bool = False, norm: bool = False) -> None:
         super().__init__()
-        self.halve = halve
+        self.halves = halve
         self.first_norm = nn.InstanceNorm2d(before, affine=True) if norm else nn.Identity()
         self.first = nn.Conv2d(before, before, 3, padding=1)
         self.second_norm = nn.InstanceNorm2d(before, affine=True) if norm else nn.Identity()
@@ -327,11 +331,12 @@ class _Residual(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         inner = self.first(leaky_relu(self.first_norm(maps), 0.2))
-        if self.halve:
+        if self.halves:
             # A 1×1 convolution and a mean may change places, and after the mean it costs a quarter.
             inner, maps = avg_pool2d(inner, 2), avg_pool2d(maps, 2)
         inner = self.second(leaky_relu(self.second_norm(inner), 0.2))
-        return (self.shortcut(maps) + inner) / math.sqrt(2)
+        joined: Tensor = (self.shortcut(maps) + inner) / math.sqrt(2)
+        return joined
 
 
 class _StyledResidual(nn.Module):
@@ -339,7 +344,7 @@ class _StyledResidual(nn.Module):
 
     def __init__(self, before: int, after: int, style_dim: int, *, double: bool = False) -> None:
         super().__init__()
-        self.double = double
+        self.doubles = double
         self.first_norm = _AdaptiveNorm(style_dim, before)
         self.first = nn.Conv2d(before, after, 3, padding=1)
         self.second_norm = _AdaptiveNorm(style_dim, after)
@@ -349,14 +354,15 @@ class _StyledResidual(nn.Module):
     def forward(self, maps: Tensor, styles: Tensor) -> Tensor:
         inner = leaky_relu(self.first_norm(maps, styles), 0.2)
         passed = self.shortcut(maps)
-        if self.double:
+        if self.doubles:
             inner, passed = interpolate(inner, scale_factor=2), interpolate(passed, scale_factor=2)
         inner = self.second(leaky_relu(self.second_norm(self.first(inner), styles), 0.2))
-        return (passed + inner) / math.sqrt(2)
+        joined: Tensor = (passed + inner) / math.sqrt(2)
+        return joined
 
 
 class _AdaptiveNorm(nn.Module):
-    """Instance normalisation whose gains and biases are a linear function of the style (AdaIN, Huang and Belongie 2017).
+    """Instance normalisation, its gains and biases a linear function of the style (AdaIN, Huang and Belongie 2017).
 
     The gains are 1 and more, so that the weight decay draws them to 1, where the paper has their biases begin.
     """
@@ -367,7 +373,8 @@ class _AdaptiveNorm(nn.Module):
 
     def forward(self, maps: Tensor, styles: Tensor) -> Tensor:
         gain, bias = self.told(styles)[:, :, None, None].chunk(2, dim=1)
-        return (1 + gain) * instance_norm(maps) + bias
+        styled: Tensor = (1 + gain) * instance_norm(maps) + bias
+        return styled
 
 
 def _shrinking(shape: tuple[int, int, int], widths: tuple[int, ...]) -> nn.Sequential:
