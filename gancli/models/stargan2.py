@@ -281,10 +281,15 @@ class Model(FromImages):
 
     def styles(self, target: str, seeds: Sequence[int]) -> Tensor:
         """The styles of some seeds in a domain, N×style_dim, each a function of its seed alone."""
-        shape = (self.recipe.latent_dim,)
-        noise = [torch.randn(shape, generator=torch.Generator().manual_seed(position_seed("style", s))) for s in seeds]
-        domains = torch.full((len(seeds),), self.targets.index(target), device=self.device)
-        return cast(Tensor, self._sampled.mapping(torch.stack(noise).to(self.device), domains))
+        domain = torch.tensor([self.targets.index(target)], device=self.device)
+        # One by one: a matrix product may round differently for another number of rows.
+        made = [self._sampled.mapping(self._latent(seed).to(self.device), domain) for seed in seeds]
+        return torch.cat(made)
+
+    def _latent(self, seed: int) -> Tensor:
+        """The noise of one style, 1×latent_dim, the same on every device."""
+        generator = torch.Generator().manual_seed(position_seed("style", seed))
+        return torch.randn(1, self.recipe.latent_dim, generator=generator)
 
     def styles_of(self, references: Tensor, target: str) -> Tensor:
         """The styles of N×C×H×W references, of the data's size, as images of a domain, N×style_dim."""
