@@ -40,7 +40,7 @@ def text(family: str) -> str:
         } | {name: value for name, value in SMALL.items() if name in schema.model_fields}
         for name, info in schema.model_fields.items():
             if name not in SMALL and info.annotation is int and any(word in name for word in SIZES):
-                values[name] = next(n for n in range(1, 65) if _valid(values | {name: n}))
+                values[name] = next((n for n in range(1, 65) if _valid(values | {name: n})), 1)
         if _valid(values) and _builds(values):
             return yaml.safe_dump(values, sort_keys=False)
     raise AssertionError(f"no small recipe of {family}: add its fields to SMALL")
