@@ -65,3 +65,44 @@ class FromImages(Adversarial):
         """A row for each of `inputs`: the columns of the family."""
         columns = self.columns(self.inputs)
         return torch.stack(tuple(columns), 1).flatten(0, 1), len(columns)
+
+
+class Styled(FromImages):
+    """A family that turns images into images of a target in a style: of a seed, or of a reference image."""
+
+    def styles(self, target: str, seeds: Sequence[int]) -> Tensor:
+        """The styles of some seeds in a target, N×…, each a function of its seed alone."""
+        with evaluating(self.sampler), torch.inference_mode():
+            return self.drawn(target, seeds)
+
+    def styles_of(self, references: Tensor, target: str) -> Tensor:
+        """The styles of references as images of a target, N×…
+
+        Args:
+            references: N×C×H×W in [-1, 1], of the recipe's image_size.
+            target: one of `targets`.
+        """
+        with evaluating(self.sampler), torch.inference_mode():
+            return self.read(references.to(self.device), target)
+
+    def styled(self, images: Tensor, styles: Tensor) -> Tensor:
+        """The images in some styles, one for each or one for all; otherwise as `translate` does."""
+        with evaluating(self.sampler), torch.inference_mode():
+            styles = styles.expand(len(images), *styles.shape[1:])
+            return self.applied(images.to(self.device), styles).float().cpu()
+
+    def translated(self, images: Tensor, target: str, seeds: Sequence[int]) -> Tensor:
+        """As `translate` says: in the style of each seed."""
+        return self.applied(images, self.drawn(target, seeds))
+
+    @abstractmethod
+    def drawn(self, target: str, seeds: Sequence[int]) -> Tensor:
+        """What `styles` returns, by the `sampler`, which is in evaluation mode."""
+
+    @abstractmethod
+    def read(self, references: Tensor, target: str) -> Tensor:
+        """What `styles_of` returns, likewise."""
+
+    @abstractmethod
+    def applied(self, images: Tensor, styles: Tensor) -> Tensor:
+        """What `styled` returns, likewise."""

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, instance_norm, interpolate, l1_loss, leaky_relu
 
 from gancli import losses
-from gancli.adversarial import Batch, Player, Terms, evaluating, frozen, position_seed
+from gancli.adversarial import Batch, Player, Terms, frozen, position_seed
 from gancli.data.settings import DoubledDomains, base_grid
-from gancli.from_images import FromImages
+from gancli.from_images import Styled
 from gancli.schema import Count, NonNegative, Positive, RecipeOfDomains, Share, TrainFromImages
 
 STYLES = 3
@@ -191,7 +191,7 @@ class Fakes(NamedTuple):
     others: Tensor
 
 
-class Model(FromImages):
+class Model(Styled):
     """The two players of StarGAN v2.
 
     The paper trains with styles of noise and then, in the same manner, with styles of references. Each has a step of
@@ -279,40 +279,36 @@ class Model(FromImages):
             "cycle": recipe.lambda_cycle * l1_loss(back, images),
         }
 
-    def styles(self, target: str, seeds: Sequence[int]) -> Tensor:
-        """The styles of some seeds in a domain, N×style_dim, each a function of its seed alone."""
+    def drawn(self, target: str, seeds: Sequence[int]) -> Tensor:
+        """Of noise, each a function of its seed alone, N×style_dim."""
         domain = torch.tensor([self.targets.index(target)], device=self.device)
         # One by one: a matrix product may round differently for another number of rows.
-        made = [self._sampled.mapping(self._latent(seed).to(self.device), domain) for seed in seeds]
-        return torch.cat(made)
+        return torch.cat([self._sampled.mapping(self._latent(seed).to(self.device), domain) for seed in seeds])
+
+    def read(self, references: Tensor, target: str) -> Tensor:
+        """Of references, N×style_dim."""
+        domains = torch.full((len(references),), self.targets.index(target), device=self.device)
+        return cast(Tensor, self._sampled.encoder(references, domains))
+
+    def applied(self, images: Tensor, styles: Tensor) -> Tensor:
+        """The images in their styles."""
+        return cast(Tensor, self._sampled.generator(images, styles))
+
+    def columns(self, inputs: Batch) -> list[Tensor]:
+        """The inputs, then in a few styles of noise in each domain, then in the style of an input of each domain."""
+        images, labels = inputs["image"], inputs["label"]
+        shown = [images]
+        for target in self.targets:
+            shown += [self.translate(images, target, [seed] * len(images)) for seed in range(STYLES)]
+        for place, target in enumerate(self.targets):
+            if len(same := (labels == place).nonzero()):
+                shown.append(self.styled(images, self.styles_of(images[same[0]], target)))
+        return shown
 
     def _latent(self, seed: int) -> Tensor:
         """The noise of one style, 1×latent_dim, the same on every device."""
         generator = torch.Generator().manual_seed(position_seed("style", seed))
         return torch.randn(1, self.recipe.latent_dim, generator=generator)
-
-    def styles_of(self, references: Tensor, target: str) -> Tensor:
-        """The styles of N×C×H×W references, of the data's size, as images of a domain, N×style_dim."""
-        domains = torch.full((len(references),), self.targets.index(target), device=self.device)
-        return cast(Tensor, self._sampled.encoder(references.to(self.device), domains))
-
-    def translated(self, images: Tensor, target: str, seeds: Sequence[int]) -> Tensor:
-        """As `translate` says: in the style of each seed."""
-        return cast(Tensor, self._sampled.generator(images, self.styles(target, seeds)))
-
-    def columns(self, inputs: Batch) -> list[Tensor]:
-        """The inputs, then in a few styles of noise in each domain, then in the style of an input of each domain."""
-        images, labels = inputs["image"].to(self.device), inputs["label"]
-        shown = [images]
-        with evaluating(self.sampler), torch.inference_mode():
-            for target in self.targets:
-                shown += [self.translated(images, target, [seed] * len(images)) for seed in range(STYLES)]
-            for place, target in enumerate(self.targets):
-                same = (labels == place).nonzero()
-                if len(same):
-                    style = self.styles_of(images[same[0]], target)
-                    shown.append(self._sampled.generator(images, style.expand(len(images), -1)))
-        return [column.float().cpu() for column in shown]
 
     @property
     def _sampled(self) -> Players:
