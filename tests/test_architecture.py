@@ -33,6 +33,7 @@ ROOMS = [
     "runs",
     "curves",
     "sampling",
+    "translation",
     "theory",
     "catalogue",
     "subjects",
