@@ -54,6 +54,8 @@ class Adversarial(LightningModule, ABC):
     """Whether the generator's turn comes before the discriminator's."""
     referenced = False
     """Whether its batches hold references beside the images, and all domains alike: see `Batches`."""
+    asks_discriminator = False
+    """Whether a trained model asks the discriminator too, so that it is read from the run's checkpoint."""
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()

@@ -1,5 +1,6 @@
 """FromImages: what families share that turn an image into another: targets, seeds, and the sheet of fixed inputs."""
 
+import difflib
 from abc import abstractmethod
 from collections.abc import Sequence
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gancli.adversarial import Adversarial, Batch, evaluating
+from gancli.errors import UserError
 from gancli.schema import RecipeFromImages
 
 
@@ -34,6 +36,26 @@ class FromImages(Adversarial):
     def origins(self, target: str) -> tuple[str, ...]:
         """The domains whose images are turned into a target: every other one."""
         return tuple(name for name in self.targets if name != target)
+
+    @property
+    def every_target(self) -> tuple[str, ...]:
+        """The targets to turn an image into where nobody says which: each of them."""
+        return self.targets
+
+    def check_target(self, target: str) -> None:
+        """See that `translate` takes a target.
+
+        Raises:
+            UserError: it does not.
+        """
+        if target not in self.targets:
+            raise UserError(f"--domain {target}: {self.unknown(target)}")
+
+    def unknown(self, name: str) -> str:
+        """What to say of a name that is no target."""
+        nearest = difflib.get_close_matches(name, self.targets, n=1)
+        known = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(self.targets[:20])}"
+        return f"the model knows no {name!r}: {known}"
 
     def padded(self, side: int) -> int:
         """The height or width, in pixels, that one of `side` pixels has to be padded to."""

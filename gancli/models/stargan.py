@@ -5,7 +5,6 @@ https://arxiv.org/abs/1711.09020. The discriminator says of patches whether they
 they are of; the gradient penalty is WGAN-GP's.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Literal, cast
 
@@ -122,6 +121,7 @@ class Model(FromImages):
         shape, domains = recipe.data.shape, len(self.targets)
         if not domains:
             raise ValueError("the domains were not yet found in the data")
+        self.asks_discriminator = bool(recipe.data.attributes)
         self.generator = Generator(shape[0], domains, recipe.width, recipe.blocks)
         self.discriminator = Discriminator(shape, domains, recipe.width)
 
@@ -166,24 +166,39 @@ class Model(FromImages):
             "reconstruction": recipe.lambda_reconstruction * l1_loss(back, images),
         }
 
-    def translated(self, images: Tensor, target: str, seeds: Sequence[int]) -> Tensor:
-        """As `translate` says; what a target leaves open of the attributes is as the discriminator sees it."""
-        changes = self.changes(target)
+    @property
+    def every_target(self) -> tuple[str, ...]:
+        """Each domain; or each attribute set, where it excludes others, else flipped."""
         if not self.recipe.data.attributes:
-            labels = self.told(torch.tensor([self.targets.index(name) for name in changes], device=images.device))
-            labels = labels.expand(len(images), -1)
-        elif len(changes) == len(self.targets) and "flip" not in changes.values():
-            labels = images.new_zeros(len(images), len(self.targets))
-        elif hasattr(self, "discriminator"):
-            labels = self.attributes_of(images)
-        else:
-            named = ",".join(f"{name}={changes.get(name, 0)}" for name in self.targets)
+            return self.targets
+        return tuple(name if name in self.recipe.exclusive else f"{name}=flip" for name in self.targets)
+
+    def check_target(self, target: str) -> None:
+        """See that `translate` takes a target: that it makes sense, and that what it leaves open can be known.
+
+        Raises:
+            UserError: it does not.
+        """
+        changes = self.changes(target)
+        if self.recipe.data.attributes and not self._says_all(changes) and not hasattr(self, "discriminator"):
+            named = ",".join(f"{name}={'01'[changes.get(name) == '1']}" for name in self.targets)
             raise UserError(
                 f"--domain {target}: what else these images show can only be read with the run's checkpoint, which is "
                 f"not here: name the run, or every attribute, as in {named}"
             )
-        told = self.changed(labels, changes) if self.recipe.data.attributes else labels
-        return cast(Tensor, self.sampler(images, told))
+
+    def translated(self, images: Tensor, target: str, seeds: Sequence[int]) -> Tensor:
+        """As `translate` says; what a target leaves open of the attributes is as the discriminator sees it."""
+        self.check_target(target)
+        changes = self.changes(target)
+        if not self.recipe.data.attributes:
+            place = torch.tensor([self.targets.index(target)], device=images.device)
+            labels = self.told(place).expand(len(images), -1)
+        elif self._says_all(changes):
+            labels = self.changed(images.new_zeros(len(images), len(self.targets)), changes)
+        else:
+            labels = self.changed(self.attributes_of(images), changes)
+        return cast(Tensor, self.sampler(images, labels))
 
     def attributes_of(self, images: Tensor) -> Tensor:
         """What the discriminator takes the attributes of images of any size for: 0 and 1, N×attributes."""
@@ -205,7 +220,7 @@ class Model(FromImages):
         for part in target.split(","):
             name, _, value = part.partition("=")
             if name not in self.targets:
-                raise UserError(f"--domain {target}: {self._unknown(name)}")
+                raise UserError(f"--domain {target}: {self.unknown(name)}")
             if value not in ("", "0", "1", "flip") or part.endswith("=") or (value and not self.recipe.data.attributes):
                 raise UserError(f"--domain {target}: {part}: expected {self._form()}")
             change: Change = value or "1"  # type: ignore[assignment]
@@ -233,19 +248,16 @@ class Model(FromImages):
         images, told = inputs["image"].to(self.device), self.told(inputs["label"].to(self.device))
         shown = [images]
         with evaluating(self.sampler), torch.inference_mode():
-            for place, name in enumerate(self.targets):
+            for place, target in enumerate(self.every_target):
                 if self.recipe.data.attributes:
-                    change = "=1" if name in self.recipe.exclusive else "=flip"
-                    labels = self.changed(told, self.changes(name + change))
+                    labels = self.changed(told, self.changes(target))
                 else:
                     labels = self.told(torch.full((len(images),), place, device=self.device))
                 shown.append(self.sampler(images, labels))
         return [column.float().cpu() for column in shown]
 
-    def _unknown(self, name: str) -> str:
-        nearest = difflib.get_close_matches(name, self.targets, n=1)
-        several = ", ".join(self.targets[:20])
-        return f"the model knows no {name!r}: {f'did you mean {nearest[0]}?' if nearest else f'there are {several}'}"
+    def _says_all(self, changes: Mapping[str, Change]) -> bool:
+        return len(changes) == len(self.targets) and "flip" not in changes.values()
 
     def _form(self) -> str:
         if self.recipe.data.attributes:
