@@ -172,20 +172,33 @@ class RecipeOfDomains(RecipeFromImages):
         return self if self.data.domains == classes else _with_classes(self, classes)
 
 
+class RecipeOfPatches(RecipeFromImages):
+    """What families have besides whose discriminators judge patches."""
+
+    discriminator_layers: Count = 3
+    """Halvings in a discriminator; 3 judge patches of 70×70 pixels. Fewer where left out and the images are small."""
+
+    @field_validator("discriminator_layers")
+    @classmethod
+    def _leaves_a_patch(cls, layers: int, info: ValidationInfo) -> int:
+        data = info.data.get("data")
+        if data is not None and layers > (most := _most_halvings(data)):
+            raise ValueError(f"expected at most {most} for images of {min(data.size)} pixels")
+        return layers
+
+    @model_validator(mode="after")
+    def _fits_small_images(self) -> Self:
+        assert isinstance(self.data, Data)
+        if "discriminator_layers" not in self.model_fields_set:
+            object.__setattr__(self, "discriminator_layers", min(3, _most_halvings(self.data)))
+        return self
+
+
 class RecipeOnGrid(RecipeFromNoise):
     """What families have besides whose convolutions grow images from a small grid."""
 
     width: Count = 64
     """Channels of the layers next to the image; each halving of the size doubles them, up to 8 times this."""
-
-
-def patches(layers: int, info: ValidationInfo) -> int:
-    """A PatchGAN's halvings, seen to leave a patch to judge of images of the recipe's size: a field's validator."""
-    data = info.data.get("data")
-    if data is not None and min(data.size) >> layers < 3:
-        most = max(n for n in range(10) if min(data.size) >> n >= 3)
-        raise ValueError(f"expected at most {most} for images of {min(data.size)} pixels")
-    return layers
 
 
 def _with_classes(settings: R, classes: tuple[str, ...]) -> R:
@@ -200,3 +213,8 @@ def _with_classes(settings: R, classes: tuple[str, ...]) -> R:
             f"data.classes: {', '.join(given)}: {settings.data.source} has {', '.join(classes)}: leave data.classes out"
         )
     return settings.model_copy(update={"data": settings.data.model_copy(update={"classes": classes})})
+
+
+def _most_halvings(data: Data) -> int:
+    """As many as leave a PatchGAN, whose last two convolutions take a pixel each, a patch to judge."""
+    return max(count for count in range(12) if count == 0 or min(data.size) >> count >= 3)

@@ -311,12 +311,13 @@ def _two_sides(settings: Pairs | Unpaired, source_b: str | None) -> list[tuple[_
     if source_b is not None:
         return [(_side(settings, settings.source, task), ""), (_side(settings, source_b, task), "")]
     side = _side(settings, settings.source, task)
-    if missing := [domain for domain in "AB" if not any(name.folder == domain for name in side.names)]:
+    domains = settings.domains if isinstance(settings, Unpaired) else ("A", "B")
+    if missing := [domain for domain in domains if not any(name.folder == domain for name in side.names)]:
         raise UserError(
             f"data.source: {settings.source} holds no domain {missing[0]}: "
             f"name its folders trainA, trainB, testA, testB, or give B by data.source_b"
         )
-    return [(side, "A"), (side, "B")]
+    return [(side, domain) for domain in domains]
 
 
 def _by_split(side: _Side, folder: str, holdout: float) -> dict[str, list[int]]:

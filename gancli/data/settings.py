@@ -139,8 +139,16 @@ class HalvedPairs(Pairs):
 class Unpaired(Data):
     """Two domains of images that need not match: trainA and trainB below one source, or two sources."""
 
+    domains: tuple[str, str] = ("A", "B")
+    """Names of the folders that hold domain A and domain B below source, as in [Orange, Lemon]."""
     source_b: str | None = None
     """Where domain B is, if not beside A below source."""
+
+    @model_validator(mode="after")
+    def _two_domains(self) -> Self:
+        if self.domains[0] == self.domains[1]:
+            raise ValueError(f"domains: expected two names, not twice {self.domains[0]}")
+        return self
 
 
 class HalvedUnpaired(Unpaired):

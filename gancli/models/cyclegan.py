@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
@@ -18,12 +18,12 @@ from gancli.adversarial import Batch, Terms
 from gancli.data.settings import HalvedUnpaired
 from gancli.from_images import FromImages
 from gancli.models import dcgan, pix2pix
-from gancli.schema import Count, NonNegative, RecipeFromImages, patches
+from gancli.schema import Count, NonNegative, RecipeOfPatches
 
 DOMAINS = ("a", "b")
 
 
-class Recipe(RecipeFromImages):
+class Recipe(RecipeOfPatches):
     """Two translations, there and back, learnt from two domains of images."""
 
     model: Literal["cyclegan"] = "cyclegan"
@@ -34,8 +34,6 @@ class Recipe(RecipeFromImages):
     """Channels of the layers next to the image, in all networks; halvings double them."""
     blocks: Count | None = None
     """Residual blocks of each generator; null for the paper's 9 from 256 pixels on, 6 below."""
-    discriminator_layers: Annotated[Count, Field(validate_default=True)] = 3
-    """Halvings in the discriminators; 3 judge patches of 70×70 pixels."""
     lambda_a: NonNegative = 10
     """Weight of the cycle from A to B and back to A."""
     lambda_b: NonNegative = 10
@@ -44,11 +42,6 @@ class Recipe(RecipeFromImages):
     """Weight of leaving images of the target domain as they are, as a share of that domain's cycle weight."""
     pool_size: Annotated[int, Field(ge=0, le=100_000)] = 50
     """Earlier translations kept of each domain, which the discriminators see as often as new ones; 0 for none."""
-
-    @field_validator("discriminator_layers")
-    @classmethod
-    def _leaves_patches(cls, layers: int, info: ValidationInfo) -> int:
-        return patches(layers, info)
 
 
 class Generator(nn.Module):

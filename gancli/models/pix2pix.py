@@ -7,10 +7,9 @@ Networks, 2016, https://arxiv.org/abs/1611.07004. Sizes, biases and defaults are
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,10 +18,10 @@ from gancli.adversarial import Batch, Terms, position_seed
 from gancli.data.settings import HalvedPairs, halvings
 from gancli.from_images import FromImages
 from gancli.models import dcgan
-from gancli.schema import Count, NonNegative, RecipeFromImages, Share, patches
+from gancli.schema import Count, NonNegative, RecipeOfPatches, Share
 
 
-class Recipe(RecipeFromImages):
+class Recipe(RecipeOfPatches):
     """A translation learnt from pairs of images."""
 
     model: Literal["pix2pix"] = "pix2pix"
@@ -31,8 +30,6 @@ class Recipe(RecipeFromImages):
     """The pairs to learn from."""
     width: Count = 64
     """Channels of the layers next to the image, in both players; each halving doubles them, up to 8 times this."""
-    discriminator_layers: Annotated[Count, Field(validate_default=True)] = 3
-    """Halvings in the discriminator; 3 judge patches of 70×70 pixels."""
     norm: Literal["batch", "instance"] = "batch"
     """BatchNorm, or InstanceNorm, by which each image is normalised by itself in training too."""
     dropout: Share = 0.5
@@ -40,11 +37,6 @@ class Recipe(RecipeFromImages):
     none."""
     lambda_l1: NonNegative = 100
     """Weight of the mean absolute difference from the target."""
-
-    @field_validator("discriminator_layers")
-    @classmethod
-    def _leaves_patches(cls, layers: int, info: ValidationInfo) -> int:
-        return patches(layers, info)
 
 
 class Generator(nn.Module):
