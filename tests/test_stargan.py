@@ -84,7 +84,7 @@ def test_any_size_keeps_its_shape(family, size) -> None:
     model = build(settings(family, **SMALL[family], data=data)).eval()
     images, domains = torch.rand(2, 3, height, width), torch.tensor([1, 3])
     made = model.translate(images, "red", [0, 1])
-    assert made.shape == images.shape and made.abs().max() <= 1 + (family == "stargan2") * 9
+    assert made.shape == images.shape and made.abs().max() <= 1
     if family == "stargan":
         patches, logits = model.discriminator(images)
         assert logits.shape == (2, 4) and 2 <= patches.shape[-2] <= 4

@@ -54,8 +54,8 @@ def write(family: str, folder: Path) -> Path:
 
 
 def settings(family: str) -> Recipe:
-    """The recipe, validated."""
-    return models.validate(recipe.parse(text(family), "tiny"))
+    """The recipe, validated, with the names of the shapes' colours where the family asks for domains."""
+    return models.validate(recipe.parse(text(family), "tiny")).resolved(tuple(COLOURS))
 
 
 def _valid(values: dict[str, Any]) -> bool:

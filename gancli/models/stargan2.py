@@ -291,8 +291,8 @@ class Model(Styled):
         return cast(Tensor, self._sampled.encoder(references, domains))
 
     def applied(self, images: Tensor, styles: Tensor) -> Tensor:
-        """The images in their styles."""
-        return cast(Tensor, self._sampled.generator(images, styles))
+        """The images in their styles, within the range of images, which the network only learns."""
+        return cast(Tensor, self._sampled.generator(images, styles)).clamp(-1, 1)
 
     def columns(self, inputs: Batch) -> list[Tensor]:
         """The inputs, then in a few styles of noise in each domain, then in the style of an input of each domain."""
