@@ -38,6 +38,11 @@ class FromImages(Adversarial):
         return tuple(name for name in self.targets if name != target)
 
     @property
+    def directions(self) -> dict[str, tuple[str, str]]:
+        """From each origin to each target, by names like a-to-b."""
+        return {f"{origin}-to-{target}": (origin, target) for target in self.targets for origin in self.origins(target)}
+
+    @property
     def every_target(self) -> tuple[str, ...]:
         """The targets to turn an image into where nobody says which: each of them."""
         return self.targets

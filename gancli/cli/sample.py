@@ -205,12 +205,12 @@ def _turns(model: "FromImages", targets: list[str], seed: int, styles: int | Non
 
 
 def _target(model: "FromImages", direction: str | None) -> str:
-    known = {f"{origin}-to-{target}": target for target in model.targets for origin in model.origins(target)}
+    known = model.directions
     if direction is None:
         return model.targets[0]
     if direction not in known:
         raise UserError(f"--direction {direction}: this run learnt {' and '.join(known)}: take that, or train another")
-    return known[direction]
+    return known[direction][1]
 
 
 def _job(

@@ -14,6 +14,9 @@ from gancli.data.sources import Source, find
 from gancli.data.store import Pixels, Rows, Skipped
 from gancli.errors import UserError
 
+NO = "no "
+"""Before the name of an attribute: the domain of the images without it."""
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -88,7 +91,7 @@ def load(settings: Data | Distribution, split: str = "train", progress: store.Pr
 
 
 def load_domain(settings: Data, domain: str, split: str, progress: store.Progress | None = None) -> Dataset:
-    """The images of one domain alone, by the key image, at `image_size`: a or b of two, or a class.
+    """The images of one domain alone, by the key image, at `image_size`: a or b of two, or one that `members` knows.
 
     Raises:
         UserError: as for `load`, or there is no such domain.
@@ -99,12 +102,19 @@ def load_domain(settings: Data, domain: str, split: str, progress: store.Progres
     found = load(settings, split, progress)
     if found.labels is None:
         return Dataset({"image": found.images[domain]}, names={"image": found.names[domain]}, skipped=found.skipped)
-    if domain not in found.classes:
+    if domain.removeprefix(NO) not in found.classes:
         raise UserError(f"{settings.source}: has no domain {domain}: there are {', '.join(found.classes)}")
-    number = found.classes.index(domain)
-    rows = np.flatnonzero(found.labels == number if found.labels.ndim == 1 else found.labels[:, number])
+    rows = members(found.labels, found.classes, domain)
     names = {"image": [found.names["image"][row] for row in rows]}
     return Dataset({"image": found.images["image"][rows]}, found.labels[rows], found.classes, names, found.skipped)
+
+
+def members(labels: NDArray[Any], names: Sequence[str], domain: str) -> NDArray[np.int64]:
+    """The places of the images of a class, with an attribute, or without one: `no Smiling`."""
+    number = names.index(domain.removeprefix(NO))
+    if labels.ndim == 1:
+        return np.flatnonzero(labels == number)
+    return np.flatnonzero(labels[:, number] == (not domain.startswith(NO)))
 
 
 def splits_of(settings: Data | Distribution) -> dict[str, int]:

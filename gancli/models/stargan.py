@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate, l1_loss, one_hot
 
 from gancli import losses
 from gancli.adversarial import Batch, Terms, evaluating
+from gancli.data.dataset import NO
 from gancli.data.settings import HalvedLabelled, star_halvings
 from gancli.errors import UserError
 from gancli.from_images import FromImages
@@ -172,6 +173,14 @@ class Model(FromImages):
         if not self.recipe.data.attributes:
             return self.targets
         return tuple(name if name in self.recipe.exclusive else f"{name}=flip" for name in self.targets)
+
+    def origins(self, target: str) -> tuple[str, ...]:
+        """Every other domain; of an attribute, those that it excludes, or the images without it."""
+        if not self.recipe.data.attributes:
+            return super().origins(target)
+        exclusive = self.recipe.exclusive
+        others = tuple(name for name in self.targets if name in exclusive and name != target)
+        return others if target in exclusive and others else (f"{NO}{target}",)
 
     def check_target(self, target: str) -> None:
         """See that `translate` takes a target: that it makes sense, and that what it leaves open can be known.
