@@ -10,7 +10,8 @@ import torch
 from commands import run_gancli
 from PIL import Image
 
-from gancli import translation
+from gancli import images as pictures
+from gancli import scoring, subjects, translation
 from gancli.data.shapes import COLOURS, colour_of, draw, shape
 from gancli.runs import open_model
 
@@ -170,3 +171,58 @@ def test_a_domain_without_training_images_is_named(tmp_path, gancli) -> None:
     (tmp_path / "r.yaml").write_text(recipe)
     done = gancli("train", tmp_path / "r.yaml", "--out", tmp_path / "run")
     assert done.status == 2 and "no training image is of c: give some, or leave it out" in done.err
+
+
+def pixels_of(subject) -> np.ndarray:
+    return np.concatenate([batch.numpy() for batch in subject.batches()])
+
+
+def with_data(run: Path, source: str):
+    model = open_model(run)
+    data = model.recipe.data.model_copy(update={"source": source})
+    model.recipe = model.recipe.model_copy(update={"data": data})
+    return model
+
+
+def test_every_pair_of_domains_is_scored(runs) -> None:
+    """Those of the origin in the test split, as the target; with styles, by seed and by the target's test images."""
+    for family in ("stargan", "stargan2"):
+        model = with_data(runs[family], "shapes:200")
+        sides = subjects.comparisons(model, 7, "test")
+        pairs = {f"{a}-to-{b}" for a in COLOURS for b in COLOURS if a != b}
+        styled = {name + subjects.BY_REFERENCE for name in pairs} if family == "stargan2" else set()
+        assert set(sides) == pairs | styled
+        for name in ("red-to-blue", "red-to-blue by reference")[: 1 + (family == "stargan2")]:
+            fakes, reals = sides[name]
+            inputs, references = (subjects.of_domain(model.recipe, colour, "test") for colour in ("red", "blue"))
+            images = torch.from_numpy(pixels_of(inputs)) / 127.5 - 1
+            if "reference" in name:
+                shown = torch.from_numpy(np.resize(pixels_of(references), images.shape)) / 127.5 - 1
+                made = model.styled(images, model.styles_of(shown, "blue"))
+            else:
+                made = model.translate(images, "blue", range(7, 7 + len(images)))
+            assert np.array_equal(pixels_of(fakes), pictures.pixels(made).transpose(0, 3, 1, 2))
+            assert np.array_equal(pixels_of(reals), pixels_of(references))
+            assert fakes.classes == tuple(COLOURS) and (fakes.labels() == 0).all()
+
+
+def test_means_by_seed_and_by_reference_are_apart(monkeypatch) -> None:
+    values = {"x": 1.0, "y": 3.0, "x by reference": 10.0}
+    named = iter(values.values())
+    monkeypatch.setattr(scoring, "score", lambda *_, **__: {"values": {"fid": next(named)}, "warnings": []})
+    sides = {name: (subjects.of_source("shapes:20", None), None) for name in values}
+    found = scoring.score_each(sides, None, ["fid"])["values"]
+    assert found == {"fid": 2, "fid by reference": 10, **{f"fid {name}": value for name, value in values.items()}}
+
+
+def test_attributes_are_scored_against_images_that_have_them(runs) -> None:
+    """Hair of one colour becomes another's; where nothing is excluded, images without become images with."""
+    model = open_model(runs["faces"])
+    directions = {"Blond_Hair-to-Black_Hair", "Black_Hair-to-Blond_Hair", "no Male-to-Male"}
+    assert set(model.directions) == directions
+    train = subjects.of_data(model.recipe, "train")
+    labels = train.labels()
+    for name, place, value in (("Male", 2, 1), ("no Male", 2, 0), ("Black_Hair", 0, 1)):
+        found = subjects.of_domain(model.recipe, name, "train")
+        assert found.count == (labels[:, place] == value).sum() > 0
+        assert np.array_equal(pixels_of(found), pixels_of(train)[labels[:, place] == value])
