@@ -3,7 +3,9 @@
 import json
 
 import pytest
+import tiny
 import torch
+from commands import run_gancli
 from torch import nn
 
 from gancli import losses, models, recipe
@@ -12,6 +14,7 @@ from gancli.data.dataset import load
 from gancli.data.prepare import prepare
 from gancli.errors import UserError
 from gancli.models import stargan2
+from gancli.runs import Run
 from gancli.training import build
 
 COLOURS = ("blue", "green", "red", "yellow")
@@ -282,3 +285,22 @@ def test_what_a_target_leaves_open_is_read_by_the_discriminator() -> None:
     labels = torch.tensor([[0, 1, 0, 1, 0]]).expand(3, -1).float()
     with torch.inference_mode():
         assert torch.equal(model.translate(images, named, [0] * 3), model.generator(images, labels))
+
+
+def test_a_resume_does_not_restart_the_diversity(tmp_path) -> None:
+    """Its weight is halved after half of the steps, whether the training was cut there or not."""
+    options = ("diversity_steps=8", "train.log_every=1", "train.decay_steps=0", "largest_width=8", "style_dim=4")
+    words = [word for option in options for word in ("--set", option)]
+    path = tiny.write("stargan2", tmp_path)
+    for name, steps in (("whole", 8), ("cut", 4)):
+        assert run_gancli("train", path, "--out", tmp_path / name, "-q", "--set", f"train.steps={steps}", *words) == 0
+    assert run_gancli("train", "--resume", tmp_path / "cut", "-q", "--set", "train.steps=8") == 0
+    whole, cut = (
+        [
+            {k: v for k, v in row.items() if k.startswith(("generator", "disc"))}
+            for row in Run(tmp_path / name).metrics()
+        ]
+        for name in ("whole", "cut")
+    )
+    assert cut == whole and len(whole) == 8 and all(row["generator_diversity"] < 0 for row in whole)
+    assert Run(tmp_path / "cut").recipe().diversity_steps == 8
