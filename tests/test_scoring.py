@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import struct
+import zlib
 from pathlib import Path
 from typing import ClassVar
 
@@ -111,6 +113,17 @@ def test_a_source_with_splits_gives_the_one_that_is_asked(tmp_path) -> None:
     assert counts == {None: 4, "train": 4, "test": 3}
 
 
+def deep_png() -> bytes:
+    """A PNG of 16 bits a channel in RGB, which Pillow reads but cannot write."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0)
+    rows = zlib.compress(8 * (b"\0" + bytes(6 * 8)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
 @pytest.fixture
 def bad(tmp_path, digits_run):
     """Things that cannot be measured, by name."""
@@ -121,6 +134,9 @@ def bad(tmp_path, digits_run):
     (tmp_path / "damaged" / "1.png").write_bytes(b"no image")
     write(tmp_path / "deep", *gray(2), Image.fromarray(np.full((8, 8), 9999, np.uint16)))
     write(tmp_path / "clear", *gray(2), Image.new("RGBA", (8, 8), (1, 2, 3, 4)))
+    np.save(tmp_path / "deep.npy", np.full((3, 8, 8, 3), 9999, np.uint16))
+    (tmp_path / "deep-colour").mkdir()
+    (tmp_path / "deep-colour" / "0.png").write_bytes(deep_png())
     np.save(tmp_path / "nan.npy", np.full((3, 8, 8), np.nan, np.float32))
     moments = {"mu": torch.zeros(128).double(), "sigma": torch.eye(128).double()}
     Statistics(**moments, protocol={"network": "other"}).save(tmp_path / "other.npz")
@@ -138,6 +154,8 @@ def bad(tmp_path, digits_run):
         ("eval-fid one --against gan-digits", "at least 2 images"),
         ("eval-fid damaged --against gan-digits", "damaged: 1.png: not an image"),
         ("eval-fid deep --against gan-digits", "deep: 2.png: more than 8 bits"),
+        ("eval-fid deep.npy --against gan-digits", "deep.npy: .*0: more than 8 bits"),
+        ("eval-fid deep-colour --against gan-digits", "deep-colour: 0.png: more than 8 bits"),
         ("eval-fid clear --against gan-digits", "clear: 2.png: transparent"),
         ("eval-fid nan.npy --against gan-digits", "nan.npy has values outside 0 to 1"),
         ("eval-fid run --against other.npz", "network classifier against other"),

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gancli import files
+from gancli.data.pixels import DEEP
 from gancli.errors import UserError
 
 MAX_RATIO = 1100
@@ -49,11 +50,15 @@ class Block:
             if self._array is None:
                 self._array = self._read()
         pixels = self._array[index]
+        deep = pixels.dtype == np.uint16
         if pixels.dtype == bool or pixels.dtype.kind == "f":
             pixels = np.rint(pixels * np.float32(255)).astype(np.uint8)
-        elif pixels.dtype == np.uint16:
+        elif deep:
             pixels = ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-        return Image.fromarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels)
+        image = Image.fromarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels)
+        if deep:
+            image.info[DEEP] = True
+        return image
 
 
 class Arrays:

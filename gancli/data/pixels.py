@@ -15,6 +15,9 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 MAX_PIXELS = 80_000_000
 """Larger than the cameras training images come from; an image of this size takes 240 MB to decode."""
 
+DEEP = "gancli: 16 bits a channel"
+"""Marks, in an image's `info`, pixels that had 16 bits and have 8 now: Pillow says so itself of gray ones alone."""
+
 # Pillow warns of damage that it then raises for or gets over, and of sizes that are refused below.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
@@ -74,7 +77,10 @@ def decode(file: IO[bytes]) -> Image.Image:
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise BadImage(f"{width:,} × {height:,} pixels: more than {MAX_PIXELS:,}, reduce it first")
+        deep = any(";16" in str(tile.args) for tile in image.tile)
         image.load()
+        if deep:
+            image.info[DEEP] = True
         return _upright(image)
     except BadImage:
         raise
@@ -135,7 +141,7 @@ def whole(image: Image.Image) -> NDArray[np.uint8]:
     Raises:
         BadImage: what it looks like in 8 bits without transparency is a matter of choice.
     """
-    if image.mode.startswith(("I", "F")):
+    if image.mode.startswith(("I", "F")) or DEEP in image.info:
         raise BadImage("more than 8 bits a channel: save it with 8")
     if image.has_transparency_data:
         image = image.convert("RGBA")

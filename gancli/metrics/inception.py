@@ -140,7 +140,10 @@ class InceptionFeatures:
     def __call__(self, images: Tensor) -> Tensor:
         """Features, float32 N×2048 on the CPU, of uint8 N×1×H×W or N×3×H×W images of any size."""
         check_images(images)
-        return torch.cat([self._features(chunk.to(self._device)).cpu() for chunk in torch.split(images, self._chunk)])
+        # On CUDA, convolutions would round their inputs to TF32, 10 bits of mantissa, unless told not to.
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            chunks = torch.split(images, self._chunk)
+            return torch.cat([self._features(chunk.to(self._device)).cpu() for chunk in chunks])
 
     @torch.inference_mode()
     def logits(self, features: Tensor) -> Tensor:
