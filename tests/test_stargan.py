@@ -289,7 +289,14 @@ def test_what_a_target_leaves_open_is_read_by_the_discriminator() -> None:
 
 def test_a_resume_does_not_restart_the_diversity(tmp_path) -> None:
     """Its weight is halved after half of the steps, whether the training was cut there or not."""
-    options = ("diversity_steps=8", "train.log_every=1", "train.decay_steps=0", "largest_width=8", "style_dim=4")
+    options = (
+        "diversity_steps=8",
+        "train.log_every=1",
+        "train.decay_steps=0",
+        "critic_steps=1",
+        "largest_width=8",
+        "style_dim=4",
+    )
     words = [word for option in options for word in ("--set", option)]
     path = tiny.write("stargan2", tmp_path)
     for name, steps in (("whole", 8), ("cut", 4)):
