@@ -295,6 +295,7 @@ def test_a_resume_does_not_restart_the_diversity(tmp_path) -> None:
         "train.decay_steps=0",
         "critic_steps=1",
         "largest_width=8",
+        "mapping_width=8",
         "style_dim=4",
     )
     words = [word for option in options for word in ("--set", option)]
