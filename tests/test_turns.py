@@ -171,6 +171,9 @@ def test_a_domain_without_training_images_is_named(tmp_path, gancli) -> None:
     (tmp_path / "r.yaml").write_text(recipe)
     done = gancli("train", tmp_path / "r.yaml", "--out", tmp_path / "run")
     assert done.status == 2 and "no training image is of c: give some, or leave it out" in done.err
+    (tmp_path / "data" / "train" / "d").mkdir()
+    done = gancli("train", tmp_path / "r.yaml", "--out", tmp_path / "run")
+    assert done.status == 2 and "train/d is empty: put images of the domain there, or remove it" in done.err
 
 
 def pixels_of(subject) -> np.ndarray:

@@ -1,7 +1,9 @@
 """From a recipe's data section to arrays of pixels: which images there are, what belongs together, and the labels."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -225,6 +227,8 @@ def _with_classes(settings: Data) -> Inventory:
         raise UserError(
             f"data.source: {settings.source} holds {found}: give a folder for each domain, or name data.attributes"
         )
+    if wanted and (empty := _empty_folder(settings.source)) is not None:
+        raise UserError(f"data.source: {empty} is empty: put images of the domain there, or remove it")
     groups = {split: [_rows(("image",), side.source, places)] for split, places in parts.items()}
     ignored = _ignored(side, parts)
     if not labelled:
@@ -235,6 +239,11 @@ def _with_classes(settings: Data) -> Inventory:
         for split, places in parts.items()
     }
     return Inventory(groups, labels, classes, ignored=ignored)
+
+
+def _empty_folder(source: str) -> str | None:
+    """A folder below the source that holds nothing at all."""
+    return next((place for place, folders, files in os.walk(Path(source).expanduser()) if not folders + files), None)
 
 
 def _with_attributes(settings: Labelled, wanted: tuple[str, ...]) -> Inventory:
