@@ -89,7 +89,7 @@ def test_pairs_are_compared_with_their_targets(trained, gancli) -> None:
 
 
 def test_a_perfect_translator_scores_perfectly(trained) -> None:
-    """The truth in place of the generators: every translation is called the target, and the distance is 0."""
+    """The truth in place of the generators: every translation is called the target; of what does nothing, none."""
     model = open_model(trained["cyclegan"])
     source = Shapes("unpaired", (8, 8), 40)
     truth = {}
@@ -102,12 +102,15 @@ def test_a_perfect_translator_scores_perfectly(trained) -> None:
         made = [draw(truth[image.tobytes()], 8, 8) for image in images.pixels(batch)]
         return torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2) / 127.5 - 1
 
-    model.translate = translate
     sides = subjects.comparisons(model, 0, "test")
     network = scoring.network("classifier", *next(iter(sides.values())))
-    record = scoring.score_each(sides, network, ["accuracy", "fid"])
-    assert record["values"]["accuracy"] == 1 and record["values"]["accuracy a-to-b"] == 1
-    assert 0 <= record["values"]["fid"] < 1
+    values = {}
+    for name, turn in (("perfect", translate), ("idle", lambda batch, target, seeds: batch)):
+        model.translate = turn
+        values[name] = scoring.score_each(sides, network, ["accuracy", "fid"])["values"]
+    assert values["perfect"]["accuracy"] == values["perfect"]["accuracy a-to-b"] == 1
+    assert values["idle"]["accuracy"] == 0
+    assert values["perfect"]["fid"] < values["idle"]["fid"] / 10
 
 
 def test_directions_are_evaluated_while_training(tmp_path, gancli) -> None:

@@ -227,7 +227,7 @@ def _job(
 
     aims: Source | None = None
     if word == "-":
-        source: Source = translation.Lone("stdin.png", "", sys.stdin.buffer.read)
+        source: Source = translation.Lone("stdin.png", "/dev/stdin", sys.stdin.buffer.read)
     elif word is not None:
         source = translation.find(word)
     else:
