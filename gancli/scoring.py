@@ -204,7 +204,7 @@ def score_each(
 
 
 def _once(warnings: Mapping[str, Sequence[str]]) -> list[str]:
-    """The warnings by name; of those that differ in nothing but their numbers the first, and how many more there are."""
+    """The warnings by name; of those that differ in their numbers alone the first, and how many more there are."""
     kinds: dict[str, list[str]] = {}
     for name, some in warnings.items():
         for warning in some:
