@@ -406,8 +406,10 @@ def _message(schema: type[BaseModel], values: Any, key: Key, problem: Any) -> st
 
 
 def _did_you_mean(got: Any, choices: Iterable[str]) -> str:
-    nearest = difflib.get_close_matches(str(got), list(choices), n=1)
-    return f" (did you mean '{nearest[0]}'?)" if nearest else ""
+    nearest = difflib.get_close_matches(str(got), list(choices))
+    # Of those as near, the one of the same letters: fingers swap them.
+    best = max(nearest, key=lambda name: sorted(name) == sorted(str(got)), default=None)
+    return f" (did you mean '{best}'?)" if best else ""
 
 
 def _did_you_mean_key(schema: type[BaseModel], values: Any, key: Key) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from gancli.data.settings import Data, Distribution
 from gancli.errors import UserError
@@ -50,6 +50,22 @@ class TrainFromNoise(Train):
         if batch_size < 2:
             raise ValueError("BatchNorm compares the images of a batch: expected at least 2")
         return batch_size
+
+
+class TrainFromImages(Train):
+    """How long to train, and how, for families that turn images into images."""
+
+    batch_size: Count = 1
+    """Images in a batch."""
+    decay_steps: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
+    """Steps at the end over which the learning rates fall linearly to 0; half of all steps where left out, as in the
+    papers."""
+
+    @model_validator(mode="after")
+    def _decays_over_half(self) -> Self:
+        if "decay_steps" not in self.model_fields_set:
+            object.__setattr__(self, "decay_steps", self.steps // 2)  # frozen, but not yet finished
+        return self
 
 
 class Evaluate(Settings):
@@ -138,8 +154,42 @@ class RecipeFromNoise(Recipe):
         return self.model_copy(update={"data": self.data.model_copy(update={"classes": classes})})
 
 
+class RecipeFromImages(Recipe):
+    """What families that turn images into images have besides."""
+
+    train: TrainFromImages = TrainFromImages()
+    """How long to train, and how."""
+
+
+class RecipeOfPatches(RecipeFromImages):
+    """What families have besides whose discriminators judge patches."""
+
+    discriminator_layers: Count = 3
+    """Halvings in a discriminator; 3 judge patches of 70×70 pixels. Fewer where left out and the images are small."""
+
+    @field_validator("discriminator_layers")
+    @classmethod
+    def _leaves_a_patch(cls, layers: int, info: ValidationInfo) -> int:
+        data = info.data.get("data")
+        if data is not None and layers > (most := _most_halvings(data)):
+            raise ValueError(f"expected at most {most} for images of {min(data.size)} pixels")
+        return layers
+
+    @model_validator(mode="after")
+    def _fits_small_images(self) -> Self:
+        assert isinstance(self.data, Data)
+        if "discriminator_layers" not in self.model_fields_set:
+            object.__setattr__(self, "discriminator_layers", min(3, _most_halvings(self.data)))
+        return self
+
+
 class RecipeOnGrid(RecipeFromNoise):
     """What families have besides whose convolutions grow images from a small grid."""
 
     width: Count = 64
     """Channels of the layers next to the image; each halving of the size doubles them, up to 8 times this."""
+
+
+def _most_halvings(data: Data) -> int:
+    """As many as leave a PatchGAN, whose last two convolutions take a pixel each, a patch to judge."""
+    return max(count for count in range(12) if count == 0 or min(data.size) >> count >= 3)

@@ -10,20 +10,23 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from gancli import files, images, models
-from gancli.adversarial import PLAYERS, Adversarial, Diverged, FromNoise, position_seed
+from gancli.adversarial import PLAYERS, Adversarial, Batch, Diverged, FromNoise, position_seed
 from gancli.curves import draw_curves
 from gancli.data import distributions
 from gancli.data.batches import Batches, Draws
-from gancli.data.dataset import Dataset
+from gancli.data.dataset import Dataset, load, splits_of
 from gancli.data.distributions import Known
+from gancli.data.prepare import prepare
 from gancli.data.settings import Distribution
 from gancli.errors import UserError
 from gancli.evaluator import Evaluator
+from gancli.from_images import FromImages
 from gancli.runs import Checkpoint, Run, now
 from gancli.schema import Recipe
 from gancli.signals import Signals
@@ -79,6 +82,8 @@ def train(recipe: Recipe, dataset: Dataset | Known, run: Run, progress: Progress
     _quieten()
     recipe = recipe.resolved(dataset.classes)
     model = build(recipe)
+    if isinstance(model, FromImages) and isinstance(dataset, Dataset):
+        model.inputs = shown(recipe, dataset)
     with _disk_in_words(run), Signals(wait=True) as signals:
         checkpoint = _load(run, model, progress) if resume else None
         evaluator = Evaluator(recipe, run, checkpoint.step if checkpoint else 0) if recipe.evaluate.every else None
@@ -114,6 +119,19 @@ def train(recipe: Recipe, dataset: Dataset | Known, run: Run, progress: Progress
         finally:
             with contextlib.suppress(OSError):
                 run.state_facts(status=status, finished=now(), step=recorder.step)
+
+
+def shown(recipe: Recipe, dataset: Dataset) -> Batch:
+    """Up to 8 images of the test split, or of the training images where there is none, evenly spread and prepared."""
+    tested = load(recipe.data, "test") if "test" in splits_of(recipe.data) else dataset
+    rows = min(8, *(len(array) for array in tested.images.values()))
+    batch = {}
+    for key, array in tested.images.items():
+        places = np.arange(rows) * len(array) // rows
+        batch[key] = torch.from_numpy(np.array(array[places])).permute(0, 3, 1, 2)
+    if tested.labels is not None:
+        batch["label"] = torch.from_numpy(np.array(tested.labels[places]))
+    return prepare(batch, recipe.data, training=False)
 
 
 class _Recorder(Callback):

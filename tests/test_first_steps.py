@@ -1,4 +1,4 @@
-"""Golden losses: the first steps of each family on the built-in digits, so that no change of theirs goes unnoticed.
+"""Golden losses: the first steps of each family on built-in images, so that no change of theirs goes unnoticed.
 
 The numbers are gancli's own (torch 2.13 on an x86-64 CPU); another CPU rounds otherwise, by far less than the tolerance
 in so few steps.
@@ -25,6 +25,14 @@ RECIPES = {
         "r1": 1,
         "r2": 1,
         "augment": ["colour", "translation", "cutout"],
+    },
+    "pix2pix": {"model": "pix2pix", "discriminator_layers": 1, "data": {"source": "shapes:64", "image_size": 16}},
+    "cyclegan": {
+        "model": "cyclegan",
+        "blocks": 1,
+        "discriminator_layers": 1,
+        "pool_size": 20,
+        "data": {"source": "shapes:64", "image_size": 16},
     },
     "wgan": {"model": "wgan", "critic_steps": 2, "warm_up": None},
     "wgan-gp": {"model": "wgan", "critic_steps": 2, "gradient_penalty": 10},

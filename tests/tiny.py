@@ -18,7 +18,10 @@ SMALL: dict[str, Any] = {
     "generator_hidden": [8, 8],
     "discriminator_hidden": [8],
     "hidden": [8],
+    "discriminator_layers": 1,
+    "blocks": 1,
 }
+SIZES = ("width", "blocks", "depth", "layers", "dim")
 """What a field of this name becomes; a width, depth or count of blocks is made as small as it may be."""
 
 TRAIN = {"steps": 12, "batch_size": 4, "log_every": 5, "samples_every": 6, "checkpoint_every": 3, "decay_steps": 6}
@@ -33,11 +36,9 @@ def text(family: str) -> str:
             "model": family,
             "data": {"source": "shapes:24", "image_size": size},
             "train": dict(TRAIN),
-        }
+        } | {name: value for name, value in SMALL.items() if name in schema.model_fields}
         for name, info in schema.model_fields.items():
-            if name in SMALL:
-                values[name] = SMALL[name]
-            elif info.annotation is int and any(word in name for word in ("width", "blocks", "depth", "layers", "dim")):
+            if name not in SMALL and info.annotation is int and any(word in name for word in SIZES):
                 values[name] = next(n for n in range(1, 65) if _valid(values | {name: n}))
         if _valid(values) and _builds(values):
             return yaml.safe_dump(values, sort_keys=False)

@@ -1,20 +1,36 @@
 """`gancli sample`: images out of a run."""
 
 import json
+import re
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gancli.cli import app
+from gancli.cli.progress import Progress
 from gancli.errors import UserError
+
+if TYPE_CHECKING:
+    from gancli.adversarial import FromNoise
+    from gancli.data.sources import Source
+    from gancli.from_images import FromImages
+    from gancli.translation import Job, Turn
+
+PIPE = Path("-")
 
 
 @app.command()
 def sample(
     run: Annotated[Path, typer.Argument(help="A run, or its model.safetensors alone.")],
-    count: Annotated[int, typer.Option(min=1, help="How many images.")] = 16,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the first; the others follow it.")] = 0,
+    count: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many images (default: 16 from noise; of a translator's test split all)."),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the first, and the others follow it; of every translated image.")
+    ] = 0,
     seeds: Annotated[str | None, typer.Option(help="Exactly these seeds instead, as in 3,7,100-120.")] = None,
     class_: Annotated[
         str | None,
@@ -24,50 +40,227 @@ def sample(
         Path | None,
         typer.Option(
             help="A folder for PNG files named by seed, or a file: .zip, .npz, .png (grid), .gif (walk); "
-            "for a model of points .csv or .npz."
+            "for a model of points .csv or .npz. Of translations a folder for files of the inputs' names, formats and "
+            "sizes (JPEG at quality 95), a file where there is one input, or - for a PNG on stdout."
         ),
     ] = None,
-    grid: Annotated[bool, typer.Option("--grid", help="One PNG with all images.")] = False,
+    grid: Annotated[
+        bool, typer.Option("--grid", help="One PNG with all images; of translations beside their inputs.")
+    ] = False,
     interpolate: Annotated[
         str | None, typer.Option(metavar="SEEDS", help="Walk between these seeds, as in 3,9, and write a GIF.")
     ] = None,
     frames: Annotated[int, typer.Option(min=2, help="Frames of the walk.")] = 60,
+    input_: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            metavar="IMAGES",
+            help="What to translate: an image, a folder with all below it, a .zip, or - for an image on stdin "
+            "(default: the test split of the run's data).",
+        ),
+    ] = None,
+    direction: Annotated[
+        str | None,
+        typer.Option(metavar="A-TO-B", help="a-to-b or b-to-a, where the run learnt both (default: a-to-b)."),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HEIGHTxWIDTH",
+            help="Bring every image to this size first, as the recipe's data.resize says, as in 256 or 256x384 "
+            "(default: each keeps its own).",
+        ),
+    ] = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            min=16, help="Side in pixels of the overlapping tiles that larger images are cut into (default: 1024)."
+        ),
+    ] = None,
+    dropout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ON|OFF",
+            help="pix2pix's noise: on, seeded, each image normalised by itself, as the paper tests (default); or off, "
+            "normalised as in training on average.",
+        ),
+    ] = None,
     best: Annotated[
         bool, typer.Option("--best", help="The weights of the best evaluation in training, not the last.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there already.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Generate images and print the paths of the files written."""
+    """Generate images, or translate those given, and print the paths of the files written."""
+    from_noise = {"--seeds": seeds, "--class": class_, "--interpolate": interpolate}
+    from_images = {"--input": input_, "--direction": direction, "--size": size, "--tile": tile, "--dropout": dropout}
     walk = _numbers(interpolate, "--interpolate") if interpolate else None
-    chosen = walk or (_numbers(seeds, "--seeds") if seeds else list(range(seed, seed + count)))
-    target = out or Path("walk.gif" if walk else "grid.png" if grid else "samples")
-    form = _form(target, grid=grid, walk=walk is not None)
+    chosen = walk or (_numbers(seeds, "--seeds") if seeds else list(range(seed, seed + (count or 16))))
+    forced = _size(size) if size else None
+    if dropout not in (None, "on", "off"):
+        raise UserError(f"--dropout {dropout}: expected on or off")
+    if not any(from_images.values()):
+        target = out or Path("walk.gif" if walk else "grid.png" if grid else "samples")
+        form = _form(target, grid=grid, walk=walk is not None)
     if walk and class_ == "all":
         raise UserError("--class all: a walk stays in one class: name it")
 
-    from gancli import runs, sampling
+    from gancli import runs
     from gancli.adversarial import FromNoise
-    from gancli.data.settings import Distribution
+    from gancli.from_images import FromImages
 
     model = runs.open_model(run, best=best)
-    assert isinstance(model, FromNoise)
+    family = model.recipe.model
+    if isinstance(model, FromNoise):
+        _refuse(from_images, f"is for runs that translate images, and {family} makes them from noise")
+        written = _generate(model, chosen, class_, target, form, out is not None, frames, force=force)
+        typer.echo(json.dumps({"files": [str(path) for path in written]}) if as_json else "\n".join(map(str, written)))
+        return
+
+    assert isinstance(model, FromImages)
+    _refuse(from_noise, f"is for runs that make images from noise, and {family} translates them")
+    job, aims = _job(model, input_, _turns(model, direction, seed, dropout), forced, tile, count)
+    place = out or Path("grid.png" if grid else "-" if input_ == "-" else "translated")
+    written, failed = _translate(job, aims, place, grid=grid, force=force)
+    if as_json:
+        failures = [{"input": name, "reason": reason} for name, reason in failed]
+        typer.echo(json.dumps({"files": [str(path) for path in written], "failed": failures}))
+    elif written:
+        typer.echo("\n".join(map(str, written)))
+    if failed:
+        names = ", ".join(name for name, _ in failed)
+        raise UserError(f"{len(failed)} of {len(job.names)} images failed: {names}: mend or remove them", 1)
+
+
+def _generate(
+    model: "FromNoise",
+    seeds: list[int],
+    class_: str | None,
+    target: Path,
+    form: str,
+    named: bool,
+    frames: int,
+    *,
+    force: bool,
+) -> list[Path]:
+    """Write what a model makes from noise."""
+    from gancli import sampling
+    from gancli.data.settings import Distribution
+
     points = isinstance(model.recipe.data, Distribution)
     if points:
-        if grid or walk:
+        if form in ("grid", "walk"):
             raise UserError("--grid and --interpolate are for images, and this model makes points: leave them out")
-        target, form = out or Path("points.csv"), "points"
-    samples = sampling.samples(model, chosen, class_)
-    files = [target / sample.name for sample in samples] if form == "folder" else [target]
-    there = [file for file in files if file.exists()]
+        target = target if named else Path("points.csv")
+    samples = sampling.samples(model, seeds, class_)
+    _check_free([target / sample.name for sample in samples] if form == "folder" and not points else [target], force)
+    if points:
+        return sampling.write_points(model, seeds, target)
+    return sampling.write(model, samples, target, form, frames=frames)
+
+
+def _turns(model: "FromImages", direction: str | None, seed: int, dropout: str | None) -> "dict[str, tuple[str, Turn]]":
+    """What is done to every image, by the name of the folder that it goes to: the target and the turn."""
+    if dropout is not None:
+        if model.dropout is None:
+            raise UserError(f"--dropout: {model.recipe.model} has none: leave it out")
+        model.dropout = dropout == "on"
+    target = _target(model, direction)
+    return {"": (target, lambda images: model.translate(images, target, [seed] * len(images)))}
+
+
+def _target(model: "FromImages", direction: str | None) -> str:
+    known = {f"{origin}-to-{target}": target for target in model.targets for origin in model.origins(target)}
+    if direction is None:
+        return model.targets[0]
+    if direction not in known:
+        raise UserError(f"--direction {direction}: this run learnt {' and '.join(known)}: take that, or train another")
+    return known[direction]
+
+
+def _job(
+    model: "FromImages",
+    word: str | None,
+    turns: "dict[str, tuple[str, Turn]]",
+    size: tuple[int, int] | None,
+    tile: int | None,
+    count: int | None,
+) -> "tuple[Job, Source | None]":
+    """What there is to do; and what each image should become, where that is known."""
+    from gancli import translation
+
+    aims: Source | None = None
+    if word == "-":
+        source: Source = translation.Lone("stdin.png", "", sys.stdin.buffer.read)
+    elif word is not None:
+        source = translation.find(word)
+    else:
+        source, aims = translation.test_split(model, next(iter(turns.values()))[0])
+    only = {name: turn for name, (_, turn) in turns.items()}
+    return translation.Job(model, source, only, size, tile or translation.TILE, count), aims
+
+
+def _translate(
+    job: "Job", aims: "Source | None", out: Path, *, grid: bool, force: bool
+) -> tuple[list[Path], list[tuple[str, str]]]:
+    """Translate images into files, a sheet or the pipe.
+
+    Returns:
+        The paths written, and the images that failed with their reasons.
+
+    Raises:
+        UserError: the place is taken, or does not fit.
+    """
+    from gancli import files, translation
+
+    if grid and (out.suffix.lower() != ".png" or len(job.names) > translation.MOST_ROWS):
+        raise UserError(f"--grid: makes one .png of at most {translation.MOST_ROWS} images: see to --out and --count")
+    if out == PIPE and len(job.names) > 1:
+        raise UserError("--out -: takes one image, and there are several to translate: give a folder")
+    _check_free([] if out == PIPE else [out] if grid else job.paths(out), force)
+
+    made: list[Any] = []
+    failed: list[tuple[str, str]] = []
+    with Progress() as progress:
+        told = progress.counting("translating", "images")
+        for result in translation.rows(job, aims) if grid or out == PIPE else translation.write(job, out):
+            if isinstance(result, translation.Failed):
+                failed.append(result)
+                progress.note(f"{result.name}: {result.reason}")
+            else:
+                made.append(result)
+            told(len(made) + len(failed), len(job.names) * len(job.turns))
+    if made and out == PIPE:
+        translation.encode(made[0][1], sys.stdout.buffer, ".png")
+        return [], failed
+    if made and grid:
+        with files.writing(out) as file:
+            translation.encode(translation.sheet(job, made), file, ".png")
+        return [out], failed
+    return sorted(made), failed
+
+
+def _refuse(options: dict[str, Any], why: str) -> None:
+    """Say which option was given that does not fit the run's family."""
+    for name, value in options.items():
+        if value is not None:
+            raise UserError(f"{name}: {why}: leave it out")
+
+
+def _check_free(paths: list[Path], force: bool) -> None:
+    there = [path for path in paths if path.exists()]
     if there and not force:
         raise UserError(f"{there[0]}: exists already: --force replaces it, --out OTHER writes elsewhere")
 
-    if points:
-        written = sampling.write_points(model, chosen, target)
-    else:
-        written = sampling.write(model, samples, target, form, frames=frames)
-    typer.echo(json.dumps({"files": [str(path) for path in written]}) if as_json else "\n".join(map(str, written)))
+
+def _size(text: str) -> tuple[int, int]:
+    """256 or 256x384 as height and width."""
+    found = re.fullmatch(r"(\d{1,5})(?:[x×](\d{1,5}))?", text)
+    sides = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not all(sides):
+        raise UserError(f"--size {text}: expected pixels, as in 256, or 256x384 for 256 high and 384 wide")
+    return sides
 
 
 def _form(target: Path, *, grid: bool, walk: bool) -> str:

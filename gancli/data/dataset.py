@@ -87,6 +87,26 @@ def load(settings: Data | Distribution, split: str = "train", progress: store.Pr
     return decode(settings, take_inventory(settings), split, progress)
 
 
+def load_domain(settings: Data, domain: str, split: str, progress: store.Progress | None = None) -> Dataset:
+    """The images of one domain alone, by the key image, at `image_size`: a or b of two, or a class.
+
+    Raises:
+        UserError: as for `load`, or there is no such domain.
+    """
+    settings = settings.model_copy(update={"enlarge": None})
+    if isinstance(settings, Pairs):
+        settings = settings.model_copy(update={"direction": "a-to-b"})  # so that a is a
+    found = load(settings, split, progress)
+    if found.labels is None:
+        return Dataset({"image": found.images[domain]}, names={"image": found.names[domain]}, skipped=found.skipped)
+    if domain not in found.classes:
+        raise UserError(f"{settings.source}: has no domain {domain}: there are {', '.join(found.classes)}")
+    number = found.classes.index(domain)
+    rows = np.flatnonzero(found.labels == number if found.labels.ndim == 1 else found.labels[:, number])
+    names = {"image": [found.names["image"][row] for row in rows]}
+    return Dataset({"image": found.images["image"][rows]}, found.labels[rows], found.classes, names, found.skipped)
+
+
 def splits_of(settings: Data | Distribution) -> dict[str, int]:
     """How many images (of the larger domain) each split has, before any is decoded."""
     return {name: max(map(len, groups)) for name, groups in take_inventory(_images(settings)).groups.items()}
@@ -289,12 +309,13 @@ def _two_sides(settings: Pairs | Unpaired, source_b: str | None) -> list[tuple[_
     if source_b is not None:
         return [(_side(settings, settings.source, task), ""), (_side(settings, source_b, task), "")]
     side = _side(settings, settings.source, task)
-    if missing := [domain for domain in "AB" if not any(name.folder == domain for name in side.names)]:
+    domains = settings.domains if isinstance(settings, Unpaired) else ("A", "B")
+    if missing := [domain for domain in domains if not any(name.folder == domain for name in side.names)]:
         raise UserError(
             f"data.source: {settings.source} holds no domain {missing[0]}: "
             f"name its folders trainA, trainB, testA, testB, or give B by data.source_b"
         )
-    return [(side, "A"), (side, "B")]
+    return [(side, domain) for domain in domains]
 
 
 def _by_split(side: _Side, folder: str, holdout: float) -> dict[str, list[int]]:

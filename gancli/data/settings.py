@@ -124,11 +124,37 @@ class Pairs(Data):
         return self
 
 
+class HalvedPairs(Pairs):
+    """Pairs of a size that a U-Net can halve again and again."""
+
+    @field_validator("image_size")
+    @classmethod
+    def _can_be_halved(cls, image_size: int | tuple[int, int]) -> int | tuple[int, int]:
+        return _multiple(image_size, 8)
+
+
 class Unpaired(Data):
     """Two domains of images that need not match: trainA and trainB below one source, or two sources."""
 
+    domains: tuple[str, str] = ("A", "B")
+    """Names of the folders that hold domain A and domain B below source, as in [Orange, Lemon]."""
     source_b: str | None = None
     """Where domain B is, if not beside A below source."""
+
+    @model_validator(mode="after")
+    def _two_domains(self) -> Self:
+        if self.domains[0] == self.domains[1]:
+            raise ValueError(f"domains: expected two names, not twice {self.domains[0]}")
+        return self
+
+
+class HalvedUnpaired(Unpaired):
+    """Two domains of a size that can be halved twice."""
+
+    @field_validator("image_size")
+    @classmethod
+    def _can_be_halved(cls, image_size: int | tuple[int, int]) -> int | tuple[int, int]:
+        return _multiple(image_size, 4)
 
 
 class Labelled(Data):
@@ -277,6 +303,20 @@ def base_grid(height: int, width: int) -> tuple[int, int, int]:
         f"a grid of 4 to 7 cells doubles to 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, … pixels, not to "
         f"{height}×{width}: the nearest it can build is {nearest}"
     )
+
+
+def halvings(height: int, width: int) -> int:
+    """How often this size in pixels can be halved without a rest, up to 8 times: 256×256 down to 1×1."""
+    return next(count for count in range(8, -1, -1) if height % 2**count == width % 2**count == 0)
+
+
+def _multiple(size: int | tuple[int, int], factor: int) -> int | tuple[int, int]:
+    """The size, seen to be 8 pixels or more and a multiple of the factor."""
+    if any(side % factor or side < 8 for side in _size(size)):
+        above, below = ([max(8, (side + more) // factor * factor) for side in _size(size)] for more in (factor - 1, 0))
+        nearest = " or ".join(dict.fromkeys("×".join(map(str, sides)) for sides in (below, above)))
+        raise ValueError(f"expected multiples of {factor}, from 8 on: the nearest is {nearest}")
+    return size
 
 
 def _size(size: int | tuple[int, int]) -> tuple[int, int]:

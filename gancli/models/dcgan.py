@@ -64,7 +64,7 @@ class Generator(nn.Module):
         for before, after in pairwise(widths):
             layers += [_doubling(before, after), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
         self.grow = nn.Sequential(*layers, _doubling(widths[-1], channels), nn.Tanh())
-        _prepared(self)
+        prepared(self)
 
     def forward(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
         """The images."""
@@ -96,7 +96,7 @@ class Discriminator(nn.Module):
         self.shrink = nn.Sequential(*layers)
         # One vector for all images, and after it one for each class.
         self.judge = nn.Conv2d(widths[-1], 1 + classes, (rows, columns), bias=False)
-        _prepared(self)
+        prepared(self)
         if norm == "spectral":
             for layer in [*self.shrink, self.judge]:
                 if isinstance(layer, nn.Conv2d):
@@ -136,14 +136,16 @@ class Model(FromNoise):
 
 
 def initialise(module: nn.Module) -> None:
-    """Convolutions from N(0, .02), BatchNorm's gains from N(1, .02): section 4 of the paper, and its code."""
+    """Convolutions from N(0, .02), BatchNorm's gains from N(1, .02), biases 0: section 4 of the paper, and its code."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
     elif isinstance(module, nn.BatchNorm2d):
         nn.init.normal_(module.weight, 1, 0.02)
 
 
-def _prepared(network: nn.Module) -> None:
+def prepared(network: nn.Module) -> None:
     """Initialise, and take the memory format that convolutions are fastest in."""
     network.apply(initialise)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,0 +1,67 @@
+"""FromImages: what families share that turn an image into another: targets, seeds, and the sheet of fixed inputs."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gancli.adversarial import Adversarial, Batch, evaluating
+from gancli.schema import RecipeFromImages
+
+
+class FromImages(Adversarial):
+    """A family whose generator side turns images into images of one of its targets.
+
+    A target is a domain by its name: "a" or "b" of two, or one of the data's classes.
+    """
+
+    recipe: RecipeFromImages
+    multiple: int
+    """Heights and widths that the generator takes are multiples of this, in pixels."""
+    smallest = 1
+    """The least height and width that it takes, in pixels."""
+    dropout: bool | None = None
+    """Whether translating drops out as training does, seeded by image; None where the family never does."""
+    inputs: Batch
+    """The images that `sheet` shows, prepared: a few of the test split, the same through the whole training."""
+
+    @property
+    @abstractmethod
+    def targets(self) -> tuple[str, ...]:
+        """What an image can be turned into, by name; the first where nobody says."""
+
+    def origins(self, target: str) -> tuple[str, ...]:
+        """The domains whose images are turned into a target: every other one."""
+        return tuple(name for name in self.targets if name != target)
+
+    def padded(self, side: int) -> int:
+        """The height or width, in pixels, that one of `side` pixels has to be padded to."""
+        return -(-max(side, self.smallest) // self.multiple) * self.multiple
+
+    def translate(self, images: Tensor, target: str, seeds: Sequence[int]) -> Tensor:
+        """The images turned into a target; each depends on itself and its seed alone, up to rounding.
+
+        Args:
+            images: N×C×H×W in [-1, 1], H and W as `padded` says.
+            target: one of `targets`.
+            seeds: of each image's own randomness, where the family has any.
+
+        Returns:
+            N×C×H×W in [-1, 1], float32 on the CPU.
+        """
+        with evaluating(self.sampler), torch.inference_mode():
+            return self.translated(images.to(self.device), target, seeds).float().cpu()
+
+    @abstractmethod
+    def translated(self, images: Tensor, target: str, seeds: Sequence[int]) -> Tensor:
+        """What `translate` returns, of images on the model's device, by the `sampler`, which is in evaluation mode."""
+
+    @abstractmethod
+    def columns(self, inputs: Batch) -> Sequence[Tensor]:
+        """What the sheet shows of the inputs from left to right, each N×C×H×W in [-1, 1] on the CPU."""
+
+    def sheet(self) -> tuple[Tensor, int]:
+        """A row for each of `inputs`: the columns of the family."""
+        columns = self.columns(self.inputs)
+        return torch.stack(tuple(columns), 1).flatten(0, 1), len(columns)

@@ -1,0 +1,209 @@
+"""CycleGAN: two translators that learn from images without partners, each the other's way back.
+
+Jun-Yan Zhu, Taesung Park, Phillip Isola and Alexei A. Efros, Unpaired Image-to-Image Translation using Cycle-Consistent
+Adversarial Networks, 2017, https://arxiv.org/abs/1703.10593. Sizes, biases and defaults are those of the authors'
+PyTorch code. What belongs to the domain a, or leads to it, is called a.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import l1_loss
+
+from gancli import losses
+from gancli.adversarial import Batch, Terms
+from gancli.data.settings import HalvedUnpaired
+from gancli.from_images import FromImages
+from gancli.models import dcgan, pix2pix
+from gancli.schema import Count, NonNegative, RecipeOfPatches
+
+DOMAINS = ("a", "b")
+
+
+class Recipe(RecipeOfPatches):
+    """Two translations, there and back, learnt from two domains of images."""
+
+    model: Literal["cyclegan"] = "cyclegan"
+    """The family: cyclegan, Zhu et al. 2017."""
+    data: HalvedUnpaired
+    """The two domains to learn from."""
+    width: Count = 64
+    """Channels of the layers next to the image, in all networks; halvings double them."""
+    blocks: Count | None = None
+    """Residual blocks of each generator; null for the paper's 9 from 256 pixels on, 6 below."""
+    lambda_a: NonNegative = 10
+    """Weight of the cycle from A to B and back to A."""
+    lambda_b: NonNegative = 10
+    """Weight of the cycle from B to A and back to B."""
+    lambda_identity: NonNegative = 0.5
+    """Weight of leaving images of the target domain as they are, as a share of that domain's cycle weight."""
+    pool_size: Annotated[int, Field(ge=0, le=100_000)] = 50
+    """Earlier translations kept of each domain, which the discriminators see as often as new ones; 0 for none."""
+
+
+class Generator(nn.Module):
+    """Convolutions around residual blocks: N×C×H×W in [-1, 1] to the same, H and W multiples of 4 from 8 on."""
+
+    def __init__(self, channels: int, width: int, blocks: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.ReflectionPad2d(3),
+            *normalised(nn.Conv2d(channels, width, 7), width),
+            *normalised(nn.Conv2d(width, 2 * width, 3, 2, 1), 2 * width),
+            *normalised(nn.Conv2d(2 * width, 4 * width, 3, 2, 1), 4 * width),
+            *(_residual(4 * width) for _ in range(blocks)),
+            *normalised(nn.ConvTranspose2d(4 * width, 2 * width, 3, 2, 1, output_padding=1), 2 * width),
+            *normalised(nn.ConvTranspose2d(2 * width, width, 3, 2, 1, output_padding=1), width),
+            nn.ReflectionPad2d(3),
+            nn.Conv2d(width, channels, 7),
+            nn.Tanh(),
+        )
+        dcgan.prepared(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The translations."""
+        translations: Tensor = self.layers(images)
+        return translations
+
+
+class Discriminator(pix2pix.Discriminator):
+    """The PatchGAN of pix2pix with InstanceNorm, and the pool of the translations that it is shown.
+
+    The pool belongs here because only this player's turn draws from it: what is sampled needs neither.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], width: int, layers: int, pool_size: int) -> None:
+        super().__init__(shape[0], width, layers, "instance")
+        self.pool = Pool(pool_size, shape)
+
+
+class Model(FromImages):
+    """The players of CycleGAN: two generators on one side, two discriminators on the other."""
+
+    recipe: Recipe
+    generator: nn.ModuleDict
+    discriminator: nn.ModuleDict
+    generator_first = True
+    multiple = 4
+    smallest = 8
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(recipe)
+        shape, width = recipe.data.shape, recipe.width
+        blocks = recipe.blocks or (9 if min(recipe.data.size) >= 256 else 6)
+        self.generator = nn.ModuleDict({name: Generator(shape[0], width, blocks) for name in DOMAINS})
+        self.discriminator = nn.ModuleDict(
+            {name: Discriminator(shape, width, recipe.discriminator_layers, recipe.pool_size) for name in DOMAINS}
+        )
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """B and A."""
+        return ("b", "a")
+
+    def generate(self, batch: Batch) -> dict[str, Tensor]:
+        """Translations by the domain they lead to, and what they become on the way back."""
+        to_a, to_b = self.generator["a"], self.generator["b"]
+        b, a = to_b(batch["a"]), to_a(batch["b"])
+        return {"a": a, "b": b, "cycle_a": to_a(b), "cycle_b": to_b(a)}
+
+    def generator_loss(self, batch: Batch, fakes: dict[str, Tensor]) -> Terms:
+        """Equation 3 of the paper and the identity loss of section 5.2, in the authors' code's weights."""
+        recipe, terms = self.recipe, Terms()
+        for name, weight in (("a", recipe.lambda_a), ("b", recipe.lambda_b)):
+            # The authors halve the discriminator's squares but not the generator's.
+            judged = self.discriminator[name](fakes[name])
+            terms[f"gan_{name}"] = 2 * losses.generator("least-squares", judged)
+            terms[f"cycle_{name}"] = weight * l1_loss(fakes[f"cycle_{name}"], batch[name])
+            if recipe.lambda_identity:
+                kept = self.generator[name](batch[name])
+                terms[f"identity_{name}"] = weight * recipe.lambda_identity * l1_loss(kept, batch[name])
+        return terms
+
+    def discriminator_loss(self, batch: Batch, fakes: dict[str, Tensor]) -> Terms:
+        """Least squares on images of each domain and translations from its pool."""
+        terms, reals, pooled = Terms(), [], []
+        for name in DOMAINS:
+            discriminator = self.discriminator[name]
+            assert isinstance(discriminator, Discriminator)
+            real = discriminator(batch[name])
+            fake = discriminator(discriminator.pool(fakes[name]))
+            both = losses.discriminator("least-squares", real, fake)
+            terms[name] = both["real"] + both["fake"]
+            reals.append(losses.probability("least-squares", real))
+            pooled.append(losses.probability("least-squares", fake))
+        self.watch_probabilities(torch.cat(reals), torch.cat(pooled))
+        return terms
+
+    def translated(self, images: Tensor, target: str, seeds: Sequence[int]) -> Tensor:
+        """The translations; nothing is drawn."""
+        assert isinstance(self.sampler, nn.ModuleDict)
+        translations: Tensor = self.sampler[target](images)
+        return translations
+
+    def columns(self, inputs: Batch) -> Sequence[Tensor]:
+        """A, A turned into B, and back; B, B turned into A, and back."""
+        shown: list[Tensor] = []
+        for here, there in (("a", "b"), ("b", "a")):
+            seeds = range(len(inputs[here]))
+            turned = self.translate(inputs[here], there, seeds)
+            shown += [inputs[here], turned, self.translate(turned, here, seeds)]
+        return shown
+
+
+class Residual(nn.Sequential):
+    """What its layers make of features, added to the features."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The sum."""
+        change = features
+        for layer in self:
+            change = layer(change)
+        return features + change
+
+
+class Pool(nn.Module):
+    """The last translations, half of which the discriminator is shown instead of new ones.
+
+    Ashish Shrivastava et al., Learning from Simulated and Unsupervised Images through Adversarial Training, 2016,
+    arXiv:1612.07828, section 2.3, as CycleGAN's authors do it, image by image.
+    """
+
+    images: Tensor
+    count: Tensor
+
+    def __init__(self, size: int, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.register_buffer("images", torch.zeros(size, *shape))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, fakes: Tensor) -> Tensor:
+        """N×C×H×W to the same: new ones until the pool is full; then every other one is swapped for one in it."""
+        size, count = len(self.images), int(self.count)
+        swapped = torch.rand(len(fakes)) < 0.5
+        places = torch.randint(max(1, size), (len(fakes),))
+        shown = []
+        for fake, swap, place in zip(fakes, swapped.tolist(), places.tolist(), strict=True):
+            if count < size:
+                self.images[count] = fake
+                count += 1
+            elif size and swap:
+                shown.append(self.images[place].to(fake, copy=True))
+                self.images[place] = fake
+                continue
+            shown.append(fake)
+        self.count.fill_(count)
+        return torch.stack(shown)
+
+
+def normalised(convolution: nn.Module, channels: int) -> list[nn.Module]:
+    """A convolution with InstanceNorm and ReLU."""
+    return [convolution, nn.InstanceNorm2d(channels), nn.ReLU(inplace=True)]
+
+
+def _residual(channels: int) -> Residual:
+    first = [nn.ReflectionPad2d(1), *normalised(nn.Conv2d(channels, channels, 3), channels)]
+    return Residual(*first, nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3), nn.InstanceNorm2d(channels))

@@ -1,0 +1,317 @@
+"""Translation: a model and images in, files of the same names, formats and sizes out, or a sheet of all."""
+
+import io
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from gancli import files, images
+from gancli.data import sources, store
+from gancli.data.dataset import load_domain, splits_of
+from gancli.data.pixels import EXTENSIONS, BadImage, Form, decode, fit
+from gancli.data.settings import Data, Pairs
+from gancli.data.sources import Source
+from gancli.data.store import in_order, workers
+from gancli.errors import UserError
+from gancli.from_images import FromImages
+from gancli.images import Pixels
+
+Turn = Callable[[Tensor], Tensor]
+"""What is done to images: N×C×H×W in [-1, 1] to the same."""
+
+BATCH_PIXELS = 2**19
+"""Pixels that are translated at once: eight images of 256×256."""
+HELD_PIXELS = 16 * BATCH_PIXELS
+"""Pixels of images that wait for others of their size."""
+TILE = 1024
+"""Side in pixels of the tiles that larger images are cut into where nobody says."""
+MOST_ROWS = 100
+"""Images that a sheet shows."""
+JPEG_QUALITY = 95
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "JPEG": {"quality": JPEG_QUALITY, "subsampling": 0},
+    "PNG": {"compress_level": 1},
+    "TIFF": {"compression": "tiff_lzw"},
+    "WEBP": {"lossless": True},
+}
+
+
+class Made(NamedTuple):
+    """What became of one image."""
+
+    place: int
+    """In the source's names."""
+    original: Pixels
+    """What was turned, H×W×C, without padding."""
+    images: dict[str, Pixels]
+    """By the name of the turn, each of the original's shape."""
+
+
+class Failed(NamedTuple):
+    """An image that could not be read, or a file that could not be written."""
+
+    name: str
+    reason: str
+
+
+class Lone:
+    """One image as a source: a file, or bytes that came from elsewhere."""
+
+    def __init__(self, name: str, where: str, read: Callable[[], bytes]) -> None:
+        self.names: Sequence[str] = [name]
+        self.where, self._read = where, read
+
+    def stamp(self, index: int) -> str:
+        """Nothing is kept of it."""
+        return ""
+
+    def open(self, index: int) -> Image.Image:
+        """The image, decoded."""
+        return decode(io.BytesIO(self._read()))
+
+
+class Decoded:
+    """Images that are decoded already, N×H×W×C, as a source; their files would be PNG."""
+
+    def __init__(self, where: str, names: Iterable[str], pixels: store.Pixels) -> None:
+        self.names: Sequence[str] = [str(PurePosixPath(name).with_suffix(".png")) for name in names]
+        self.where, self._pixels = where, pixels
+
+    def stamp(self, index: int) -> str:
+        """Nothing is kept of them."""
+        return ""
+
+    def open(self, index: int) -> Image.Image:
+        """One image."""
+        return images.picture(np.array(self._pixels[np.array([index])])[0])
+
+
+def find(word: str) -> Source:
+    """The images that a word on the command line means: an image file, or anything that data.source may be.
+
+    Raises:
+        UserError: there are none.
+    """
+    path = Path(word).expanduser()
+    if path.is_file() and path.suffix.lower() in EXTENSIONS:
+        return Lone(path.name, str(path.parent), path.read_bytes)
+    try:
+        return sources.find(word, (256, 256), "images")
+    except UserError as error:
+        raise UserError(f"--input: {str(error).removeprefix('data.source: ')}", error.status) from error
+
+
+def test_split(model: FromImages, target: str) -> tuple[Source, Source | None]:
+    """The images that are turned into a target in the test split of the run's data, and what each should become.
+
+    Raises:
+        UserError: there is no such data, or no test split.
+    """
+    data = model.recipe.data
+    assert isinstance(data, Data)
+    if "test" not in splits_of(data):
+        raise UserError(f"{data.source}: has no test split: give the images with --input")
+
+    def domain(name: str) -> Source:
+        found = load_domain(data, name, "test")
+        return Decoded(data.source, found.names["image"], found.images["image"])
+
+    (origin, *_) = model.origins(target)
+    return domain(origin), domain(target) if isinstance(data, Pairs) else None
+
+
+@dataclass(frozen=True)
+class Job:
+    """Images and what is to be done with them.
+
+    Args:
+        model: whose recipe says how colours are treated.
+        source: of images of any sizes.
+        turns: what is done to each, by name; a single one may have none.
+        size: height and width in pixels that every image is brought to, as the recipe's data are; None leaves each as
+            large as it is.
+        tile: side in pixels of the tiles that larger images are cut into.
+        count: how many of the source's images; None for all.
+    """
+
+    model: FromImages
+    source: Source
+    turns: Mapping[str, Turn]
+    size: tuple[int, int] | None = None
+    tile: int = TILE
+    count: int | None = None
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of the images, relative."""
+        return self.source.names[: self.count]
+
+    def path(self, out: Path, place: int, turn: str) -> Path:
+        """The file of an image: `out` itself where that names a format, else its own name below."""
+        if _names_file(out):
+            return out
+        name = self.names[place]
+        return out / turn / (name if PurePosixPath(name).suffix.lower() in EXTENSIONS else f"{name}.png")
+
+    def paths(self, out: Path) -> list[Path]:
+        """The files of all images.
+
+        Raises:
+            UserError: one file is named for several, or an input would be replaced.
+        """
+        paths = [self.path(out, place, turn) for place in range(len(self.names)) for turn in self.turns]
+        if _names_file(out) and len(paths) > 1:
+            raise UserError(
+                f"--out {out}: is one image, and {len(paths)} are made: give a folder, or --grid for a sheet"
+            )
+        inputs = {(Path(self.source.where) / name).resolve() for name in self.names}
+        if taken := next((path for path in paths if path.resolve() in inputs), None):
+            raise UserError(f"--out {out}: {taken} is an input: give another place")
+        return paths
+
+    def stream(self) -> Iterator[Made | Failed]:
+        """Every image, turned; those that come to the same size with padding go together."""
+        waiting: dict[tuple[int, int], list[tuple[int, Pixels]]] = {}
+        held = 0
+        for found in in_order(self._read, range(len(self.names)), 4 * workers()):
+            if isinstance(found, Failed):
+                yield found
+                continue
+            size = self.model.padded(found[1].shape[0]), self.model.padded(found[1].shape[1])
+            waiting.setdefault(size, []).append(found)
+            held += size[0] * size[1]
+            while held > HELD_PIXELS or len(waiting.get(size, [])) * size[0] * size[1] >= BATCH_PIXELS:
+                fullest = max(waiting, key=lambda size: len(waiting[size]) * size[0] * size[1])
+                held -= len(waiting[fullest]) * fullest[0] * fullest[1]
+                yield from self._turned(waiting.pop(fullest), fullest)
+        for size, group in waiting.items():
+            yield from self._turned(group, size)
+
+    def _read(self, place: int) -> tuple[int, Pixels] | Failed:
+        """An image as the network sees it, but for the padding."""
+        data = self.model.recipe.data
+        assert isinstance(data, Data)
+        try:
+            image = self.source.open(place)
+            size = self.size or (image.height, image.width)
+            return place, fit(image, Form(*size, data.channels, None, data.resize, data.background))
+        except BadImage as error:
+            return Failed(self.names[place], str(error))
+        except OSError as error:
+            return Failed(self.names[place], error.strerror or str(error))
+
+    def _turned(self, group: list[tuple[int, Pixels]], size: tuple[int, int]) -> Iterator[Made]:
+        """Images that are padded to one size."""
+        padded = np.stack([_padded(pixels, size) for _, pixels in group])
+        tile = min(size[0], self.model.padded(self.tile)), min(size[1], self.model.padded(self.tile))
+        made = {name: _tiled(padded, turn, tile) for name, turn in self.turns.items()}
+        for row, (place, pixels) in enumerate(group):
+            yield Made(place, pixels, {name: _cut(batch[row], pixels) for name, batch in made.items()})
+
+
+def write(job: Job, out: Path) -> Iterator[Path | Failed]:
+    """Write what a job makes, each file whole or not at all."""
+    with ThreadPoolExecutor(workers()) as pool:
+        for made in job.stream():
+            if isinstance(made, Failed):
+                yield made
+            else:
+                paths = [job.path(out, made.place, turn) for turn in made.images]
+                yield from pool.map(_save, paths, made.images.values())
+
+
+def rows(job: Job, aims: Source | None = None) -> Iterator[list[Pixels] | Failed]:
+    """Each image, what it was turned into, and what it should have become where that is known."""
+    for made in job.stream():
+        if isinstance(made, Failed):
+            yield made
+        else:
+            aim = [] if aims is None else [fit(aims.open(made.place), Form(*made.original.shape))]
+            yield [made.original, *made.images.values(), *aim]
+
+
+def encode(image: Pixels, file: IO[bytes], ending: str) -> None:
+    """One H×W×C image in the format of a file's ending: JPEG at quality 95, WebP lossless, GIF with 256 colours.
+
+    Raises:
+        OSError: the format cannot hold such an image.
+    """
+    form = Image.registered_extensions()[ending.lower()]
+    images.picture(image).save(file, format=form, **_OPTIONS.get(form, {}))
+
+
+def sheet(job: Job, rows: Sequence[Sequence[Pixels]]) -> Pixels:
+    """The rows of a job as one picture, each image brought whole to the size of the recipe's data."""
+    data = job.model.recipe.data
+    assert isinstance(data, Data)
+    form = Form(*data.size, data.channels, resize="contain")
+    return images.grid(np.stack([fit(images.picture(image), form) for row in rows for image in row]), len(rows[0]))
+
+
+def _names_file(out: Path) -> bool:
+    return out.suffix.lower() in EXTENSIONS and not out.is_dir()
+
+
+def _save(path: Path, image: Pixels) -> Path | Failed:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with files.writing(path) as file:
+            encode(image, file, path.suffix)
+    except OSError as error:
+        return Failed(str(path), error.strerror or str(error))
+    return path
+
+
+def _padded(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    """H×W×C, mirrored at its borders up to a size in pixels."""
+    spare = [whole - side for whole, side in zip(size, pixels.shape, strict=False)]
+    return np.pad(pixels, [*((room // 2, room - room // 2) for room in spare), (0, 0)], mode="reflect")
+
+
+def _cut(pixels: Pixels, original: Pixels) -> Pixels:
+    """What `_padded` added, taken away again."""
+    height, width = original.shape[:2]
+    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+    return pixels[top : top + height, left : left + width]
+
+
+def _tiled(padded: Pixels, turn: Turn, tile: tuple[int, int]) -> Pixels:
+    """N×H×W×C, turned: whole where a tile is as large, else in tiles that fade into each other where they overlap."""
+    _, height, width, channels = padded.shape
+    if tile == (height, width):
+        return images.pixels(turn(_tensor(padded)))
+    fade = torch.from_numpy(np.outer(*map(_fade, tile))).float()
+    made = []
+    for image in padded:
+        total, weight = torch.zeros(channels, height, width), torch.zeros(height, width)
+        for top, left in itertools.product(_starts(height, tile[0]), _starts(width, tile[1])):
+            here = slice(top, top + tile[0]), slice(left, left + tile[1])
+            total[:, *here] += turn(_tensor(image[None, *here]))[0] * fade
+            weight[here] += fade
+        made.append(images.pixels((total / weight)[None]))
+    return np.concatenate(made)
+
+
+def _starts(whole: int, tile: int) -> list[int]:
+    """Where tiles begin along a side: evenly, overlapping by a quarter or more."""
+    count = 1 + -(-(whole - tile) // (tile - tile // 4)) if whole > tile else 1
+    return [round(n * (whole - tile) / max(1, count - 1)) for n in range(count)]
+
+
+def _fade(side: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Weights along a tile's side that fall towards its ends, over the quarter that always overlaps."""
+    distance = np.minimum(np.arange(side) + 1, side - np.arange(side))
+    return np.minimum(distance / max(1, side // 4), 1)
+
+
+def _tensor(pixels: Pixels) -> Tensor:
+    """uint8 N×H×W×C to float32 N×C×H×W in [-1, 1]."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().sub_(127.5).div_(127.5)
