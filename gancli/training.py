@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from gancli import files, images, models
+from gancli import files, images, models, precision
 from gancli.adversarial import PLAYERS, Adversarial, Batch, Diverged, FromNoise, position_seed
 from gancli.curves import draw_curves
 from gancli.data import distributions
@@ -32,7 +32,6 @@ from gancli.schema import Recipe
 from gancli.signals import Signals
 from gancli.theory import Witness
 
-PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed"}
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED", "size calculation")
 
 
@@ -60,7 +59,7 @@ class Interrupted(UserError):
 
 
 def build(recipe: Recipe) -> Adversarial:
-    """The family's model with its initial weights, a function of the recipe's seed.
+    """The family's model with its initial weights, a function of the recipe's seed, and its precision settled.
 
     Raises:
         UserError: there is not enough memory for it.
@@ -68,6 +67,7 @@ def build(recipe: Recipe) -> Adversarial:
     torch.manual_seed(position_seed(recipe.train.seed, "weights"))
     with _memory_in_words(recipe):
         model: Adversarial = models.load(recipe.model).Model(recipe)
+        model.recipe = precision.settled(recipe, model)
         model.configure_model()
     return model
 
@@ -80,8 +80,9 @@ def train(recipe: Recipe, dataset: Dataset | Known, run: Run, progress: Progress
         UserError: the training diverged (status 3), or the disk or the memory did not suffice (status 1).
     """
     _quieten()
-    recipe = recipe.resolved(dataset.classes)
-    model = build(recipe)
+    model = build(recipe.resolved(dataset.classes))
+    recipe = model.recipe
+    precision.allow_tf32(recipe.train.precision == "bf16")
     if isinstance(model, FromImages) and isinstance(dataset, Dataset):
         model.inputs = shown(recipe, dataset)
     with _disk_in_words(run), Signals(wait=True) as signals:
@@ -242,7 +243,7 @@ def _trainer(recipe: Recipe, recorder: _Recorder) -> Trainer:
     return Trainer(
         max_epochs=1,
         devices=1,
-        precision=PRECISIONS[recipe.train.precision],  # type: ignore[arg-type]
+        precision=precision.LIGHTNING[recipe.train.precision],  # type: ignore[arg-type]
         callbacks=[recorder],
         deterministic="warn" if torch.cuda.is_available() else None,  # CPUs are by themselves
         logger=False,

@@ -39,6 +39,7 @@ ROOMS = [
     "subjects",
     "scoring",
     "evaluator",
+    "precision",
     "training",
     "cli",
     "__main__",
