@@ -1,11 +1,14 @@
 """Evaluation during a training: the numbers, the best weights so far, and whether there is hope of better ones."""
 
+from collections.abc import Mapping
+
 from gancli import scoring, subjects
 from gancli.adversarial import Adversarial
 from gancli.errors import UserError
+from gancli.from_images import FromImages
 from gancli.metrics.evaluate import HEADLINES, HIGHER_IS_BETTER, NEED_LABELS
 from gancli.runs import Run
-from gancli.schema import Recipe
+from gancli.subjects import Subject
 
 SEED = 0
 
@@ -17,7 +20,7 @@ class Evaluator:
     random number, the weights are those of a training without it.
 
     Args:
-        recipe: with `evaluate.every` set.
+        model: whose recipe has `evaluate.every` set.
         run: keeps evaluations.jsonl and best.safetensors.
         step: the step the training begins after; later evaluations of an earlier attempt do not count.
 
@@ -25,10 +28,12 @@ class Evaluator:
         UserError: the data cannot be measured as the recipe asks.
     """
 
-    def __init__(self, recipe: Recipe, run: Run, step: int) -> None:
+    def __init__(self, model: Adversarial, run: Run, step: int) -> None:
+        recipe = model.recipe
         self._settings, self._run = recipe.evaluate, run
-        self._reference = subjects.of_data(recipe, "train")
-        if NEED_LABELS & {*recipe.evaluate.metrics} and not getattr(recipe, "conditional", False):
+        self._reference = subjects.labelled(recipe, "train")
+        told = isinstance(model, FromImages) or getattr(recipe, "conditional", False)
+        if NEED_LABELS & {*recipe.evaluate.metrics} and not told:
             raise UserError("evaluate.metrics: accuracy and intra-fid need samples of known classes: conditional=true")
         self._features = scoring.network(recipe.evaluate.features, self._reference, self._reference)
         first = recipe.evaluate.metrics[0]
@@ -53,8 +58,12 @@ class Evaluator:
 
     def measure(self, model: Adversarial) -> dict[str, float]:
         """Measure the model; returns what `columns` names."""
-        subject = subjects.of_model(model, self._settings.images, SEED)
-        record = scoring.score(subject, self._reference, self._features, self._settings.metrics, seed=SEED)
+        sides: Mapping[str, tuple[Subject, Subject | None]]
+        if isinstance(model, FromImages):
+            sides = subjects.comparisons(model, SEED, "test")
+        else:
+            sides = {"": (subjects.of_model(model, self._settings.images, SEED), self._reference)}
+        record = scoring.score_each(sides, self._features, self._settings.metrics, seed=SEED)
         if self._improves(float(record["values"][self._judge])):
             self._run.save_weights(model, best=True)
         self._run.append_evaluation(record, training=True)

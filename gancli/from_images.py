@@ -35,6 +35,11 @@ class FromImages(Adversarial):
         """The domains whose images are turned into a target: every other one."""
         return tuple(name for name in self.targets if name != target)
 
+    @property
+    def directions(self) -> dict[str, tuple[str, str]]:
+        """From each origin to each target, by names like a-to-b."""
+        return {f"{origin}-to-{target}": (origin, target) for target in self.targets for origin in self.origins(target)}
+
     def padded(self, side: int) -> int:
         """The height or width, in pixels, that one of `side` pixels has to be padded to."""
         return -(-max(side, self.smallest) // self.multiple) * self.multiple

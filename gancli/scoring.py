@@ -1,7 +1,7 @@
 """Scoring: images, what they are compared with, and metrics in; numbers with the protocol to repeat them out."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -70,8 +70,8 @@ def network(
 
 def training_data(settings: Recipe) -> tuple[Subject, Subject | None]:
     """The images of a recipe that a classifier is trained on, and those that it is tested on."""
-    test = subjects.of_data(settings, "test") if "test" in splits_of(settings.data) else None
-    return subjects.of_data(settings, "train"), test
+    test = subjects.labelled(settings, "test") if "test" in splits_of(settings.data) else None
+    return subjects.labelled(settings, "train"), test
 
 
 def fitted(train: Subject, test: Subject | None, progress: Progress | None = None) -> Classifier:
@@ -155,6 +155,48 @@ def score(
     return {"values": {name: _plain(value) for name, value in values.items()}, "warnings": warnings, **protocol}
 
 
+def score_each(
+    comparisons: Mapping[str, tuple[Subject, Subject | None]],
+    features: Features | None,
+    metrics: Sequence[str],
+    *,
+    seed: int = 0,
+    bootstrap: int = 0,
+    progress: evaluate.Counted | None = None,
+) -> Record:
+    """Measure several subjects, by name, as `score` does each: the mean of each value, and the values by name.
+
+    Raises:
+        UserError: something given cannot serve a metric.
+    """
+    records, done = {}, 0
+    for name, (subject, reference) in comparisons.items():
+
+        def told(count: int, before: int = done) -> None:
+            if progress is not None:
+                progress(before + count)
+
+        records[name] = score(subject, reference, features, metrics, seed=seed, bootstrap=bootstrap, progress=told)
+        done += subject.count + (reference.count if reference else 0)
+    if len(records) == 1:
+        return next(iter(records.values()))
+
+    first = next(iter(records.values()))
+    values = {
+        value: float(np.mean([float(record["values"][value]) for record in records.values()]))
+        for value in first["values"]
+    }
+    merged: Record = {"values": {name: _plain(value) for name, value in values.items()}}
+    for name, record in records.items():
+        merged["values"] |= {f"{value} {name}": found for value, found in record["values"].items()}
+    merged["warnings"] = [f"{name}: {warning}" for name, record in records.items() for warning in record["warnings"]]
+    for key, entry in first.items():
+        if key not in ("values", "warnings"):
+            entries = {name: record.get(key) for name, record in records.items()}
+            merged |= {key: entry} if all(other == entry for other in entries.values()) else {key: entries}
+    return merged
+
+
 def of_points(word: str, seed: int) -> Record | None:
     """The exact measures of a run that learnt a distribution whose density is known; None of anything else.
 
@@ -228,7 +270,7 @@ def _classes(features: Features, subject: Subject, reference: Subject | None) ->
     """The names of the classes in the order in which labels count them."""
     named = next((side.recipe for side in (subject, reference) if side is not None and side.recipe), None)
     if isinstance(features, Classifier) and named is not None:
-        return subjects.of_data(named, "train").classes
+        return subjects.labelled(named, "train").classes
     return reference.classes if reference is not None and reference.classes else subject.classes
 
 

@@ -17,11 +17,13 @@ from torch import Tensor
 from gancli import catalogue, fetch, files, images, models, recipe, runs
 from gancli.adversarial import Adversarial, FromNoise
 from gancli.data import sources, splits
-from gancli.data.dataset import Dataset, decode, form_of, take_inventory
+from gancli.data.dataset import Dataset, decode, form_of, load_domain, take_inventory
 from gancli.data.pixels import BadImage, whole
-from gancli.data.settings import Data, Distribution
+from gancli.data.prepare import prepare
+from gancli.data.settings import Data, Distribution, Pairs, Unpaired
 from gancli.data.store import Rows, in_order, workers
 from gancli.errors import UserError
+from gancli.from_images import FromImages
 from gancli.images import Pixels
 from gancli.metrics.features import ProtocolEntries
 from gancli.metrics.fid import Statistics
@@ -80,11 +82,8 @@ def find(
         UserError: it means nothing, or nothing that can be measured.
     """
     path = Path(word).expanduser()
-    if path.suffix == ".safetensors" or (path / "recipe.yaml").is_file() or best:
-        file = runs.weights_of(path, best=best)
-        model = runs.open_model(file)
-        protocol: ProtocolEntries = {"run": word, "weights_file": file.name, "sha256": files.sha256(file)}
-        run = runs.Run(path) if path.is_dir() else None
+    if found := model_of(word, best=best):
+        model, protocol, run = found
         return of_model(model, count or model.recipe.evaluate.images, seed, protocol, run)
     if path.suffix == ".npz" and path.is_file() and _is_statistics(path):
         statistics = Statistics.load(path)
@@ -99,6 +98,24 @@ def find(
     return of_source(word, split)
 
 
+def model_of(word: str, *, best: bool = False) -> tuple[Adversarial, ProtocolEntries, runs.Run | None] | None:
+    """The model that a word means, what is said of it, and its run; None where the word means none.
+
+    Args:
+        word: a run or a lone model.safetensors.
+        best: the run's weights of the best evaluation.
+
+    Raises:
+        UserError: the run has no weights, or damaged ones.
+    """
+    path = Path(word).expanduser()
+    if not (path.suffix == ".safetensors" or (path / "recipe.yaml").is_file() or best):
+        return None
+    file = runs.weights_of(path, best=best)
+    protocol: ProtocolEntries = {"run": word, "weights_file": file.name, "sha256": files.sha256(file)}
+    return runs.open_model(file), protocol, runs.Run(path) if path.is_dir() else None
+
+
 def of_model(
     model: Adversarial, count: int, seed: int, protocol: ProtocolEntries | None = None, run: runs.Run | None = None
 ) -> Subject:
@@ -108,7 +125,7 @@ def of_model(
         UserError: it does not start from noise.
     """
     if not isinstance(model, FromNoise):
-        raise UserError(f"{model.recipe.model}: has no samples of its own to measure: name a folder of its images")
+        raise UserError(f"{model.recipe.model}: translates images, and has none of its own: name a folder of images")
     background = _of_images(model.recipe).background
     seeds = range(seed, seed + count)
 
@@ -122,6 +139,113 @@ def of_model(
     labels = np.array([model.label(s) for s in seeds]) if model.classes else None
     entries: ProtocolEntries = {**(protocol or {}), "model": model.recipe.model, "step": model.step, "first_seed": seed}
     return Subject(batches, count, entries, lambda: labels, model.classes, None, model.recipe, run)
+
+
+def comparisons(
+    model: FromImages, seed: int, split: str, protocol: ProtocolEntries | None = None, run: runs.Run | None = None
+) -> dict[str, tuple[Subject, Subject]]:
+    """By direction, the test images of the origin turned into the target, and real images of the target.
+
+    Args:
+        model: rounds its translations to 8 bits as a PNG does, and draws no global random number.
+        seed: of the first image; the others follow it.
+        split: of the real images.
+        protocol: what is said of the model.
+        run: the run that it is of.
+
+    Raises:
+        UserError: its data have no such split, or are not here.
+    """
+    return {
+        direction: (of_translation(model, direction, seed, protocol, run), of_domain(model.recipe, target, split))
+        for direction, (_, target) in model.directions.items()
+    }
+
+
+def of_translation(
+    model: FromImages,
+    direction: str,
+    seed: int,
+    protocol: ProtocolEntries | None = None,
+    run: runs.Run | None = None,
+) -> Subject:
+    """The test images of one domain turned into another, each labelled with what it should be."""
+    origin, target = model.directions[direction]
+    inputs = of_domain(model.recipe, origin, "test")
+    background = _of_images(model.recipe).background
+
+    def batches() -> Iterator[Tensor]:
+        first = seed
+        for batch in inputs.batches():
+            seeds = range(first, first + len(batch))
+            made = model.translate(prepare({"image": batch}, model.recipe.data, training=False)["image"], target, seeds)
+            yield _tensor(_opaque(images.pixels(made), background))
+            first += len(batch)
+
+    entries: ProtocolEntries = {**(protocol or {}), "model": model.recipe.model, "step": model.step}
+    entries |= {"direction": direction, "inputs": "test split", "first_seed": seed}
+    if model.dropout is not None:
+        entries["dropout"] = "on" if model.dropout else "off"
+    number = inputs.classes.index(target)
+    labels = np.full(inputs.count, number)
+    return Subject(batches, inputs.count, entries, lambda: labels, inputs.classes, None, model.recipe, run)
+
+
+def of_domain(settings: Recipe, domain: str, split: str) -> Subject:
+    """The images of one domain in a split of a recipe's data, at the networks' size, labelled among all domains.
+
+    Raises:
+        UserError: there is no such data or split.
+    """
+    data = _of_images(settings)
+    inventory = take_inventory(data)
+    if split not in inventory.groups:
+        load_domain(data, domain, split)  # says what there is
+    names = inventory.classes or ("a", "b")
+    number = names.index(domain)
+
+    @cache
+    def decoded() -> Dataset:
+        return load_domain(data, domain, split)
+
+    def batches() -> Iterator[Tensor]:
+        array = decoded().images["image"]
+        for start in range(0, len(array), BATCH):
+            places = np.arange(start, min(start + BATCH, len(array)))
+            yield _tensor(_opaque(np.array(array[places]), data.background))
+
+    groups = inventory.groups[split]
+    rows = [group.key(form_of(data, data.size)) for group in groups]
+    if inventory.labels is None:
+        count = next(len(group) for group in groups if domain in group.keys)
+    else:
+        told = inventory.labels[split]
+        count = int(np.count_nonzero(told == number if told.ndim == 1 else told[:, number]))
+    labels = np.full(count, number)
+    protocol: ProtocolEntries = {"data": data.source, "split": split, "domain": domain}
+    return Subject(batches, count, protocol, lambda: labels, names, repr((rows, domain)), settings)
+
+
+def labelled(settings: Recipe, split: str) -> Subject:
+    """A split of a recipe's data, each image with its class: of two domains, the domain.
+
+    Raises:
+        UserError: there is no such data or split.
+    """
+    data = _of_images(settings)
+    if not isinstance(data, Pairs | Unpaired):
+        return of_data(settings, split)
+    sides = [of_domain(settings, domain, split) for domain in ("a", "b")]
+    labels = np.repeat(range(len(sides)), [side.count for side in sides])
+    return Subject(
+        lambda: itertools.chain.from_iterable(side.batches() for side in sides),
+        sum(side.count for side in sides),
+        {"data": data.source, "split": split},
+        lambda: labels,
+        sides[0].classes,
+        repr([side.key for side in sides]),
+        settings,
+    )
 
 
 def of_data(settings: Recipe, split: str) -> Subject:

@@ -87,7 +87,7 @@ def train(recipe: Recipe, dataset: Dataset | Known, run: Run, progress: Progress
         model.inputs = shown(recipe, dataset)
     with _disk_in_words(run), Signals(wait=True) as signals:
         checkpoint = _load(run, model, progress) if resume else None
-        evaluator = Evaluator(recipe, run, checkpoint.step if checkpoint else 0) if recipe.evaluate.every else None
+        evaluator = Evaluator(model, run, checkpoint.step if checkpoint else 0) if recipe.evaluate.every else None
         recorder = _Recorder(run, progress, signals, checkpoint, recipe.train.steps, evaluator)
         position = (recipe.train.batch_size, recipe.train.seed, recorder.step, recorder.steps)
         batches = Batches(dataset, *position) if isinstance(dataset, Dataset) else Draws(dataset, *position)

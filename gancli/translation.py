@@ -2,8 +2,9 @@
 
 import io
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
@@ -31,6 +32,8 @@ BATCH_PIXELS = 2**19
 """Pixels that are translated at once: eight images of 256×256."""
 HELD_PIXELS = 16 * BATCH_PIXELS
 """Pixels of images that wait for others of their size."""
+HELD_FILES = 64
+"""Files that are being written while the next images are made."""
 TILE = 1024
 """Side in pixels of the tiles that larger images are cut into where nobody says."""
 MOST_ROWS = 100
@@ -208,24 +211,35 @@ class Job:
         except OSError as error:
             return Failed(self.names[place], error.strerror or str(error))
 
-    def _turned(self, group: list[tuple[int, Pixels]], size: tuple[int, int]) -> Iterator[Made]:
+    def _turned(self, group: list[tuple[int, Pixels]], size: tuple[int, int]) -> Iterator[Made | Failed]:
         """Images that are padded to one size."""
-        padded = np.stack([_padded(pixels, size) for _, pixels in group])
         tile = min(size[0], self.model.padded(self.tile)), min(size[1], self.model.padded(self.tile))
-        made = {name: _tiled(padded, turn, tile) for name, turn in self.turns.items()}
+        try:
+            padded = np.stack([_padded(pixels, size) for _, pixels in group])
+            made = {name: _tiled(padded, turn, tile) for name, turn in self.turns.items()}
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError) and "memory" not in str(error):
+                raise
+            yield from (Failed(self.names[place], "out of memory: lower --tile, or --size") for place, _ in group)
+            return
         for row, (place, pixels) in enumerate(group):
             yield Made(place, pixels, {name: _cut(batch[row], pixels) for name, batch in made.items()})
 
 
 def write(job: Job, out: Path) -> Iterator[Path | Failed]:
-    """Write what a job makes, each file whole or not at all."""
+    """Write what a job makes, each file whole or not at all, while the next images are being made."""
+    saving: deque[Future[Path | Failed]] = deque()
     with ThreadPoolExecutor(workers()) as pool:
         for made in job.stream():
             if isinstance(made, Failed):
                 yield made
-            else:
-                paths = [job.path(out, made.place, turn) for turn in made.images]
-                yield from pool.map(_save, paths, made.images.values())
+                continue
+            for turn, image in made.images.items():
+                saving.append(pool.submit(_save, job.path(out, made.place, turn), image))
+            while len(saving) > HELD_FILES:
+                yield saving.popleft().result()
+        while saving:
+            yield saving.popleft().result()
 
 
 def rows(job: Job, aims: Source | None = None) -> Iterator[list[Pixels] | Failed]:

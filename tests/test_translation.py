@@ -226,3 +226,17 @@ def test_nothing_is_overwritten_unasked(trained, tmp_path, gancli) -> None:
     assert gancli(*words, tmp_path / "out", "--force").status == 0
     done = gancli(*words, tmp_path / "in", "--force")
     assert done.status == 2 and "is an input" in done.err
+
+
+def test_what_needs_too_much_memory_is_named(trained) -> None:
+    def greedy(images: torch.Tensor) -> torch.Tensor:
+        if images.shape[-1] > 16:
+            raise torch.OutOfMemoryError("out of memory")
+        return images
+
+    model = open_model(trained["cyclegan"])
+    folder = translation.Decoded("here", ["large"], np.zeros((1, 40, 40, 3), np.uint8))
+    (failed,) = translation.Job(model, folder, {"": greedy}).stream()
+    assert failed == ("large.png", "out of memory: lower --tile, or --size")
+    (made,) = translation.Job(model, folder, {"": greedy}, tile=16).stream()
+    assert made.images[""].shape == (40, 40, 3)

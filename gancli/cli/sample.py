@@ -171,12 +171,12 @@ def _turns(model: "FromImages", direction: str | None, seed: int, dropout: str |
 
 
 def _target(model: "FromImages", direction: str | None) -> str:
-    known = {f"{origin}-to-{target}": target for target in model.targets for origin in model.origins(target)}
+    known = model.directions
     if direction is None:
         return model.targets[0]
     if direction not in known:
         raise UserError(f"--direction {direction}: this run learnt {' and '.join(known)}: take that, or train another")
-    return known[direction]
+    return known[direction][1]
 
 
 def _job(
@@ -192,7 +192,7 @@ def _job(
 
     aims: Source | None = None
     if word == "-":
-        source: Source = translation.Lone("stdin.png", "", sys.stdin.buffer.read)
+        source: Source = translation.Lone("stdin.png", "/dev/stdin", sys.stdin.buffer.read)
     elif word is not None:
         source = translation.find(word)
     else:

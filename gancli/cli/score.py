@@ -12,7 +12,8 @@ from gancli.cli.progress import Progress
 from gancli.errors import UserError
 
 if TYPE_CHECKING:
-    from gancli.metrics.features import Features
+    from gancli.from_images import FromImages
+    from gancli.metrics.features import Features, ProtocolEntries
     from gancli.runs import Run
     from gancli.subjects import Subject
 
@@ -45,6 +46,10 @@ Split = Annotated[
 ]
 Count = Annotated[int | None, typer.Option(min=1, help="Images to generate (default: the recipe's).")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the first image, and of random subsets.")]
+Direction = Annotated[
+    str | None,
+    typer.Option(metavar="A-TO-B", help="Of a run that translates images, only this direction (default: each)."),
+]
 Best = Annotated[bool, typer.Option("--best", help="The weights of the best evaluation in training, not the last.")]
 NetworkName = Annotated[
     str | None,
@@ -65,6 +70,7 @@ def eval_fid(
     split: Split = None,
     count: Count = None,
     seed: Seed = 0,
+    direction: Direction = None,
     best: Best = False,
     features: NetworkName = None,
     weights: Weights = None,
@@ -83,7 +89,8 @@ def eval_fid(
     from gancli.metrics import fid
 
     _check_free(save_statistics, force)
-    measured, compared = _sides(subject, against, split, count, seed, best)
+    sides = _sides(subject, against, split, count, seed, direction, best)
+    measured, compared = _only(sides, "--save-statistics") if save_statistics else next(iter(sides.values()))
     if compared is None and save_statistics is None:
         raise UserError(f"{subject}: has no data of its own to be compared with: name real images with --against")
     with Progress() as progress:
@@ -96,8 +103,8 @@ def eval_fid(
             if compared is None:
                 typer.echo(json.dumps({"statistics": str(save_statistics)}) if as_json else save_statistics)
                 return
-            measured = replace(measured, statistics=found)
-        record = _score(measured, compared, network, ["fid"], seed, bootstrap, progress)
+            sides = {"": (replace(measured, statistics=found), compared)}
+        record = _score(sides, network, ["fid"], seed, bootstrap, progress)
     record = {"metric": "fid", "value": record["values"]["fid"]} | record
     _publish(record, measured.run, as_json)
 
@@ -117,6 +124,7 @@ def evaluate(
     split: Split = None,
     count: Count = None,
     seed: Seed = 0,
+    direction: Direction = None,
     best: Best = False,
     features: NetworkName = None,
     weights: Weights = None,
@@ -139,13 +147,14 @@ def evaluate(
         _publish(of_points, runs.Run(Path(subject)) if Path(subject).is_dir() else None, as_json)
         return
     _check_free(neighbours, force)
-    measured, compared = _sides(subject, against, split, count, seed, best)
+    sides = _sides(subject, against, split, count, seed, direction, best)
+    measured, compared = _only(sides, "--neighbours") if neighbours else next(iter(sides.values()))
     recipe_s = list[str](measured.recipe.evaluate.metrics if measured.recipe else ["fid"])
     wanted = metrics.split(",") if metrics else recipe_s
     with Progress() as progress:
         only_pairs = wanted == [scoring.PAIRS] and neighbours is None
         network = None if only_pairs else _network(measured, compared, features, weights, resize, precision, progress)
-        record = _score(measured, compared, network, wanted, seed, bootstrap, progress)
+        record = _score(sides, network, wanted, seed, bootstrap, progress)
         if neighbours is not None:
             if compared is None or network is None:
                 raise UserError("--neighbours: shows the reference's nearest images: name it with --against")
@@ -180,10 +189,25 @@ def fit_features(
 
 
 def _sides(
-    subject: str, against: str | None, split: str | None, count: int | None, seed: int, best: bool
-) -> tuple["Subject", "Subject | None"]:
+    subject: str,
+    against: str | None,
+    split: str | None,
+    count: int | None,
+    seed: int,
+    direction: str | None,
+    best: bool,
+) -> "dict[str, tuple[Subject, Subject | None]]":
+    """What is measured and what it is compared with; of a run that translates images for each direction."""
     from gancli import scoring, subjects
+    from gancli.from_images import FromImages
 
+    model, protocol, run = subjects.model_of(subject, best=best) or (None, {}, None)
+    if isinstance(model, FromImages):
+        if count is not None:
+            raise UserError(f"--count {count}: all test images are translated: leave it out")
+        return _directions(model, protocol, run, against, split, seed, direction)
+    if direction is not None:
+        raise UserError(f"--direction: {subject} is no run that translates images: leave it out")
     measured = subjects.find(subject, split=None if against else split, count=count, seed=seed, best=best)
     if against is None:
         compared = scoring.reference_of(measured, split)
@@ -191,7 +215,33 @@ def _sides(
         compared = subjects.find(against, split=split, count=count, seed=seed)
     if count is not None and not any(side.generated for side in (measured, compared) if side):
         raise UserError(f"--count {count}: neither side is generated, all images are measured: leave it out")
-    return measured, compared
+    return {"": (measured, compared)}
+
+
+def _directions(
+    model: "FromImages",
+    protocol: "ProtocolEntries",
+    run: "Run | None",
+    against: str | None,
+    split: str | None,
+    seed: int,
+    direction: str | None,
+) -> "dict[str, tuple[Subject, Subject | None]]":
+    from gancli import subjects
+
+    if direction is not None and direction not in model.directions:
+        raise UserError(f"--direction {direction}: this run learnt {' and '.join(model.directions)}: take that")
+    sides = subjects.comparisons(model, seed, split or "test", protocol, run)
+    chosen = {name: pair for name, pair in sides.items() if direction in (None, name)}
+    if against is None:
+        return {**chosen}
+    return {name: (fakes, subjects.find(against, split=split)) for name, (fakes, _) in chosen.items()}
+
+
+def _only(sides: "dict[str, tuple[Subject, Subject | None]]", option: str) -> "tuple[Subject, Subject | None]":
+    if len(sides) > 1:
+        raise UserError(f"{option}: is of one direction: choose it with --direction from {', '.join(sides)}")
+    return next(iter(sides.values()))
 
 
 def _check_free(file: Path | None, force: bool) -> None:
@@ -225,8 +275,7 @@ def _network(
 
 
 def _score(
-    subject: "Subject",
-    reference: "Subject | None",
+    sides: "dict[str, tuple[Subject, Subject | None]]",
     network: "Features | None",
     metrics: list[str],
     seed: int,
@@ -236,9 +285,9 @@ def _score(
     from gancli import scoring
 
     told = progress.counting("measuring", "images")
-    total = subject.count + (reference.count if reference else 0)
-    return scoring.score(
-        subject, reference, network, metrics, seed=seed, bootstrap=bootstrap, progress=lambda done: told(done, total)
+    total = sum(side.count for pair in sides.values() for side in pair if side)
+    return scoring.score_each(
+        sides, network, metrics, seed=seed, bootstrap=bootstrap, progress=lambda done: told(done, total)
     )
 
 

@@ -313,7 +313,7 @@ def _two_sides(settings: Pairs | Unpaired, source_b: str | None) -> list[tuple[_
     if missing := [domain for domain in domains if not any(name.folder == domain for name in side.names)]:
         raise UserError(
             f"data.source: {settings.source} holds no domain {missing[0]}: "
-            f"name its folders trainA, trainB, testA, testB, or give B by data.source_b"
+            f"name its folders trainA, trainB, testA, testB, name them in data.domains, or B by data.source_b"
         )
     return [(side, domain) for domain in domains]
 

@@ -37,7 +37,8 @@ def pairs(batches: Iterable[tuple[Tensor, Tensor]]) -> Scores:
             raise UserError(
                 f"fakes {tuple(fakes.shape)} and targets {tuple(targets.shape)} differ in shape; give pairs of one size"
             )
-        scaled, wanted = fakes.float() / 255, targets.float() / 255
+        # torchmetrics views the images as one row, which those whose channels come last in memory are not.
+        scaled, wanted = ((side.float() / 255).contiguous() for side in (fakes, targets))
         for metric in (psnr, ssim, l1):
             metric.update(scaled, wanted)
         count += len(fakes)

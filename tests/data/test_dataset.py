@@ -10,8 +10,9 @@ from PIL import Image
 
 from gancli.data.batches import Batches
 from gancli.data.check import KINDS
-from gancli.data.dataset import load
+from gancli.data.dataset import load, load_domain
 from gancli.data.prepare import prepare
+from gancli.errors import UserError
 
 FOLDERS = {
     "images": ("train", "test"),
@@ -103,3 +104,34 @@ def test_every_kind_from_every_source(tmp_path, kind, source, channels, streamed
             assert -1 <= batch[key].min() < batch[key].max() <= 1
         if kind == "labelled":
             assert batch["label"].dtype == torch.int64 and batch["label"].shape == (5,)
+
+
+def test_class_folders_can_be_the_two_domains(tmp_path) -> None:
+    """And a mistyped name is answered with the field."""
+    folder(tmp_path, "labelled")
+    settings = KINDS["unpaired"](source=str(tmp_path), image_size=12, domains=("y", "x"))
+    for split in ("train", "test"):
+        found = load(settings, split)
+        assert [found.names[key][0].split("/")[:2] for key in "ab"] == [[split, "y"], [split, "x"]]
+    with pytest.raises(UserError, match=r"holds no domain z: .*data.domains"):
+        load(settings.model_copy(update={"domains": ("x", "z")}))
+    with pytest.raises(ValueError, match="domains: expected two names, not twice x"):
+        KINDS["unpaired"](source=str(tmp_path), domains=("x", "x"))
+
+
+@pytest.mark.parametrize("direction", ["a-to-b", "b-to-a"])
+def test_one_domain_of_pairs_is_itself_whatever_the_direction(direction, tmp_path) -> None:
+    folder(tmp_path, "pairs")
+    settings = KINDS["pairs"](source=str(tmp_path), image_size=12, enlarge=14, direction=direction)
+    whole = np.array(Image.open(tmp_path / "train" / "0.png"))
+    for name, half in (("a", whole[:, :12]), ("b", whole[:, 12:])):
+        assert np.array_equal(load_domain(settings, name, "train").images["image"][0], half)
+
+
+def test_one_domain_of_classes(tmp_path) -> None:
+    folder(tmp_path, "labelled")
+    settings = KINDS["labelled"](source=str(tmp_path), image_size=12)
+    found = load_domain(settings, "y", "test")
+    assert len(found) == 6 and all(name.startswith("test/y/") for name in found.names["image"])
+    with pytest.raises(UserError, match="has no domain z: there are x, y"):
+        load_domain(settings, "z", "test")
