@@ -52,6 +52,10 @@ class Adversarial(LightningModule, ABC):
     discriminator: nn.Module
     generator_first = False
     """Whether the generator's turn comes before the discriminator's."""
+    referenced = False
+    """Whether its batches hold references beside the images, and all domains alike: see `Batches`."""
+    asks_discriminator = False
+    """Whether a trained model asks the discriminator too, so that it is read from the run's checkpoint."""
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
@@ -116,7 +120,7 @@ class Adversarial(LightningModule, ABC):
         self.step += 1
 
     def _generator_turn(self, batch: Batch, fakes: Any) -> None:
-        with _frozen(self._owned["discriminator"]):
+        with frozen(self._owned["discriminator"]):
             self._turn("generator", self.generator_loss(batch, fakes))
         if self.average is not None:
             self._update_average(self.average)
@@ -350,7 +354,7 @@ def _seed(device: torch.device, seed: int) -> None:
 
 
 @contextmanager
-def _frozen(parameters: list[nn.Parameter]) -> Iterator[None]:
+def frozen(parameters: list[nn.Parameter]) -> Iterator[None]:
     """Compute no gradients of these parameters."""
     for parameter in parameters:
         parameter.requires_grad_(False)

@@ -1,5 +1,6 @@
 """FromImages: what families share that turn an image into another: targets, seeds, and the sheet of fixed inputs."""
 
+import difflib
 from abc import abstractmethod
 from collections.abc import Sequence
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gancli.adversarial import Adversarial, Batch, evaluating
+from gancli.errors import UserError
 from gancli.schema import RecipeFromImages
 
 
@@ -40,6 +42,26 @@ class FromImages(Adversarial):
         """From each origin to each target, by names like a-to-b."""
         return {f"{origin}-to-{target}": (origin, target) for target in self.targets for origin in self.origins(target)}
 
+    @property
+    def every_target(self) -> tuple[str, ...]:
+        """The targets to turn an image into where nobody says which: each of them."""
+        return self.targets
+
+    def check_target(self, target: str) -> None:
+        """See that `translate` takes a target.
+
+        Raises:
+            UserError: it does not.
+        """
+        if target not in self.targets:
+            raise UserError(f"--domain {target}: {self.unknown(target)}")
+
+    def unknown(self, name: str) -> str:
+        """What to say of a name that is no target."""
+        nearest = difflib.get_close_matches(name, self.targets, n=1)
+        known = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(self.targets[:20])}"
+        return f"the model knows no {name!r}: {known}"
+
     def padded(self, side: int) -> int:
         """The height or width, in pixels, that one of `side` pixels has to be padded to."""
         return -(-max(side, self.smallest) // self.multiple) * self.multiple
@@ -70,3 +92,44 @@ class FromImages(Adversarial):
         """A row for each of `inputs`: the columns of the family."""
         columns = self.columns(self.inputs)
         return torch.stack(tuple(columns), 1).flatten(0, 1), len(columns)
+
+
+class Styled(FromImages):
+    """A family that turns images into images of a target in a style: of a seed, or of a reference image."""
+
+    def styles(self, target: str, seeds: Sequence[int]) -> Tensor:
+        """The styles of some seeds in a target, N×…, each a function of its seed alone."""
+        with evaluating(self.sampler), torch.inference_mode():
+            return self.drawn(target, seeds)
+
+    def styles_of(self, references: Tensor, target: str) -> Tensor:
+        """The styles of references as images of a target, N×…
+
+        Args:
+            references: N×C×H×W in [-1, 1], of the recipe's image_size.
+            target: one of `targets`.
+        """
+        with evaluating(self.sampler), torch.inference_mode():
+            return self.read(references.to(self.device), target)
+
+    def styled(self, images: Tensor, styles: Tensor) -> Tensor:
+        """The images in some styles, one for each or one for all; otherwise as `translate` does."""
+        with evaluating(self.sampler), torch.inference_mode():
+            styles = styles.expand(len(images), *styles.shape[1:])
+            return self.applied(images.to(self.device), styles).float().cpu()
+
+    def translated(self, images: Tensor, target: str, seeds: Sequence[int]) -> Tensor:
+        """As `translate` says: in the style of each seed."""
+        return self.applied(images, self.drawn(target, seeds))
+
+    @abstractmethod
+    def drawn(self, target: str, seeds: Sequence[int]) -> Tensor:
+        """What `styles` returns, by the `sampler`, which is in evaluation mode."""
+
+    @abstractmethod
+    def read(self, references: Tensor, target: str) -> Tensor:
+        """What `styles_of` returns, likewise."""
+
+    @abstractmethod
+    def applied(self, images: Tensor, styles: Tensor) -> Tensor:
+        """What `styled` returns, likewise."""

@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import relu, softplus
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, relu, softplus
 
 Adversarial = Literal["non-saturating", "minimax", "hinge", "least-squares", "relativistic", "wasserstein"]
 Judge = Callable[[Tensor], Tensor]
@@ -74,6 +74,20 @@ def probability(loss: Adversarial, output: Tensor) -> Tensor:
 def exact(outputs: Tensor) -> Tensor:
     """Outputs of a network as a loss is computed from them: in float32, whatever the network computed in."""
     return outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+
+
+def classification(logits: Tensor, labels: Tensor) -> Tensor:
+    """-E log of the probability that N×K logits give to the labels: Choi et al. 2018, arXiv:1711.09020, equations 2, 3.
+
+    Args:
+        logits: of the domains or the attributes.
+        labels: N indices of domains that exclude each other, or N×K attributes that are each 0 or 1, whose losses are
+            summed.
+    """
+    logits = exact(logits)
+    if labels.ndim == 1:
+        return cross_entropy(logits, labels)
+    return binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="sum") / len(labels)
 
 
 def jensen_shannon(real: Tensor, fake: Tensor) -> Tensor:

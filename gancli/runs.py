@@ -392,7 +392,7 @@ def weights_of(path: Path, *, best: bool = False) -> Path:
 def open_model(path: Path, *, best: bool = False) -> "Adversarial":
     """The model of a run, or of a lone model.safetensors, rebuilt from its own header, in evaluation mode.
 
-    It has the generator side alone.
+    It has the generator side alone, and the discriminator where the family asks it and the run's checkpoint is there.
 
     Args:
         path: of the run or the file.
@@ -422,11 +422,28 @@ def open_model(path: Path, *, best: bool = False) -> "Adversarial":
         raise UserError(f"{file}: does not fit its recipe: {difference}: get the file again")
     tensors, _ = weights.read(file, sum(tensor.nbytes for tensor in model.generator.state_dict().values()))
     model.generator.load_state_dict(tensors, assign=True)
-    del model.discriminator
+    if not (model.asks_discriminator and _load_discriminator(model, Run(file.parent))):
+        del model.discriminator
     model.to("cpu")
     step = metadata.get("step", "0")
     model.step = int(step) if step.isdecimal() and len(step) < 20 else 0
     return model.eval()
+
+
+def _load_discriminator(model: "Adversarial", run: Run) -> bool:
+    """Give the model, which has no memory of its own yet, the discriminator of a run's checkpoint if there is one."""
+    if not run.last_checkpoint.is_file():
+        return False
+    expected = model.discriminator.state_dict()
+    size = sum(tensor.nbytes for tensor in [*expected.values(), *model.generator.state_dict().values()])
+    checkpoint, _ = run.load_checkpoint(8 * size + 2**20)
+    found = {} if checkpoint is None else checkpoint.tensors
+    prefix = "weights.discriminator."
+    tensors = {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}
+    if {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in expected.items()}:
+        return False
+    model.discriminator.load_state_dict(tensors, assign=True)
+    return True
 
 
 @contextlib.contextmanager

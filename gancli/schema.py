@@ -1,10 +1,10 @@
 """What every recipe may say, whatever its family: the sections train and evaluate (this file imports no torch)."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from gancli.data.settings import Data, Distribution
+from gancli.data.settings import Data, Distribution, Domains
 from gancli.errors import UserError
 from gancli.recipe import Settings
 
@@ -12,6 +12,7 @@ Count = Annotated[int, Field(gt=0, le=1_000_000_000)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
+R = TypeVar("R", bound="Recipe")
 Metric = Literal["fid", "kid", "is", "prdc", "fid-infinity", "classes", "accuracy", "intra-fid"]
 
 
@@ -147,12 +148,7 @@ class RecipeFromNoise(Recipe):
                 f"conditional: data.source: {self.data.source} has no classes: give one with a folder for each class, "
                 "or set conditional=false"
             )
-        given: Any = getattr(self.data, "classes", ())
-        if given not in ((), classes):
-            raise UserError(
-                f"data.classes: {', '.join(given)}: {self.data.source} has {', '.join(classes)}: leave data.classes out"
-            )
-        return self.model_copy(update={"data": self.data.model_copy(update={"classes": classes})})
+        return _with_classes(self, classes)
 
 
 class RecipeFromImages(Recipe):
@@ -160,6 +156,21 @@ class RecipeFromImages(Recipe):
 
     train: TrainFromImages = TrainFromImages()
     """How long to train, and how."""
+
+
+class RecipeOfDomains(RecipeFromImages):
+    """What families that know many domains have besides."""
+
+    data: Domains
+    """The images with their domains."""
+
+    def resolved(self, classes: tuple[str, ...]) -> Self:
+        """The recipe with the names of the domains.
+
+        Raises:
+            UserError: the data has others than the recipe names.
+        """
+        return self if self.data.domains == classes else _with_classes(self, classes)
 
 
 class RecipeOfPatches(RecipeFromImages):
@@ -189,6 +200,20 @@ class RecipeOnGrid(RecipeFromNoise):
 
     width: Count = 64
     """Channels of the layers next to the image; each halving of the size doubles them, up to 8 times this."""
+
+
+def _with_classes(settings: R, classes: tuple[str, ...]) -> R:
+    """The recipe with the names of the data's classes.
+
+    Raises:
+        UserError: it names others.
+    """
+    given: Any = getattr(settings.data, "classes", ())
+    if given not in ((), classes):
+        raise UserError(
+            f"data.classes: {', '.join(given)}: {settings.data.source} has {', '.join(classes)}: leave data.classes out"
+        )
+    return settings.model_copy(update={"data": settings.data.model_copy(update={"classes": classes})})
 
 
 def _most_halvings(data: Data) -> int:

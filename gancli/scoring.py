@@ -166,6 +166,8 @@ def score_each(
 ) -> Record:
     """Measure several subjects, by name, as `score` does each: the mean of each value, and the values by name.
 
+    What is done by reference has a mean of its own.
+
     Raises:
         UserError: something given cannot serve a metric.
     """
@@ -182,10 +184,13 @@ def score_each(
         return next(iter(records.values()))
 
     first = next(iter(records.values()))
-    values = {
-        value: float(np.mean([float(record["values"][value]) for record in records.values()]))
-        for value in first["values"]
-    }
+    values: dict[str, float] = {}
+    for group, chosen in (
+        ("", [record for name, record in records.items() if not name.endswith(subjects.BY_REFERENCE)]),
+        (subjects.BY_REFERENCE, [record for name, record in records.items() if name.endswith(subjects.BY_REFERENCE)]),
+    ):
+        for value in first["values"] if chosen else ():
+            values[value + group] = float(np.mean([float(record["values"][value]) for record in chosen]))
     merged: Record = {"values": {name: _plain(value) for name, value in values.items()}}
     for name, record in records.items():
         merged["values"] |= {f"{value} {name}": found for value, found in record["values"].items()}

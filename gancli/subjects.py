@@ -17,13 +17,13 @@ from torch import Tensor
 from gancli import catalogue, fetch, files, images, models, recipe, runs
 from gancli.adversarial import Adversarial, FromNoise
 from gancli.data import sources, splits
-from gancli.data.dataset import Dataset, decode, form_of, load_domain, take_inventory
+from gancli.data.dataset import NO, Dataset, decode, form_of, load_domain, members, take_inventory
 from gancli.data.pixels import BadImage, whole
 from gancli.data.prepare import prepare
 from gancli.data.settings import Data, Distribution, Pairs, Unpaired
 from gancli.data.store import Rows, in_order, workers
 from gancli.errors import UserError
-from gancli.from_images import FromImages
+from gancli.from_images import FromImages, Styled
 from gancli.images import Pixels
 from gancli.metrics.features import ProtocolEntries
 from gancli.metrics.fid import Statistics
@@ -31,6 +31,8 @@ from gancli.schema import Recipe
 
 BATCH = 64
 LATENTS = 64 * BATCH
+BY_REFERENCE = " by reference"
+"""After the name of a direction: in the styles of references."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,8 @@ def comparisons(
 ) -> dict[str, tuple[Subject, Subject]]:
     """By direction, the test images of the origin turned into the target, and real images of the target.
 
+    Of a family with styles each direction is there twice: in styles of seeds, and `by reference`.
+
     Args:
         model: rounds its translations to 8 bits as a PNG does, and draws no global random number.
         seed: of the first image; the others follow it.
@@ -156,10 +160,14 @@ def comparisons(
     Raises:
         UserError: its data have no such split, or are not here.
     """
-    return {
-        direction: (of_translation(model, direction, seed, protocol, run), of_domain(model.recipe, target, split))
-        for direction, (_, target) in model.directions.items()
-    }
+    found: dict[str, tuple[Subject, Subject]] = {}
+    for direction, (_, target) in model.directions.items():
+        reals = of_domain(model.recipe, target, split)
+        found[direction] = of_translation(model, direction, seed, protocol, run), reals
+        if isinstance(model, Styled):
+            guided = of_translation(model, direction, seed, protocol, run, by_reference=True)
+            found[direction + BY_REFERENCE] = guided, reals
+    return found
 
 
 def of_translation(
@@ -168,22 +176,35 @@ def of_translation(
     seed: int,
     protocol: ProtocolEntries | None = None,
     run: runs.Run | None = None,
+    *,
+    by_reference: bool = False,
 ) -> Subject:
-    """The test images of one domain turned into another, each labelled with what it should be."""
+    """The test images of one domain turned into another, each labelled with what it should be.
+
+    By reference, each takes the style of a test image of the target: the first of the first, and so on, around.
+    """
     origin, target = model.directions[direction]
-    inputs = of_domain(model.recipe, origin, "test")
+    inputs, references = (of_domain(model.recipe, domain, "test") for domain in (origin, target))
     background = _of_images(model.recipe).background
+
+    def ready(batch: Tensor) -> Tensor:
+        return prepare({"image": batch}, model.recipe.data, training=False)["image"]
 
     def batches() -> Iterator[Tensor]:
         first = seed
+        styles = itertools.cycle(image for batch in references.batches() for image in batch)
         for batch in inputs.batches():
-            seeds = range(first, first + len(batch))
-            made = model.translate(prepare({"image": batch}, model.recipe.data, training=False)["image"], target, seeds)
+            if by_reference and isinstance(model, Styled):
+                shown = torch.stack([*itertools.islice(styles, len(batch))])
+                made = model.styled(ready(batch), model.styles_of(ready(shown), target))
+            else:
+                made = model.translate(ready(batch), target, range(first, first + len(batch)))
             yield _tensor(_opaque(images.pixels(made), background))
             first += len(batch)
 
     entries: ProtocolEntries = {**(protocol or {}), "model": model.recipe.model, "step": model.step}
-    entries |= {"direction": direction, "inputs": "test split", "first_seed": seed}
+    entries |= {"direction": direction, "inputs": "test split"}
+    entries |= {"references": "test split"} if by_reference else {"first_seed": seed}
     if model.dropout is not None:
         entries["dropout"] = "on" if model.dropout else "off"
     number = inputs.classes.index(target)
@@ -202,7 +223,7 @@ def of_domain(settings: Recipe, domain: str, split: str) -> Subject:
     if split not in inventory.groups:
         load_domain(data, domain, split)  # says what there is
     names = inventory.classes or ("a", "b")
-    number = names.index(domain)
+    number = names.index(domain.removeprefix(NO))
 
     @cache
     def decoded() -> Dataset:
@@ -219,8 +240,7 @@ def of_domain(settings: Recipe, domain: str, split: str) -> Subject:
     if inventory.labels is None:
         count = next(len(group) for group in groups if domain in group.keys)
     else:
-        told = inventory.labels[split]
-        count = int(np.count_nonzero(told == number if told.ndim == 1 else told[:, number]))
+        count = len(members(inventory.labels[split], names, domain))
     labels = np.full(count, number)
     protocol: ProtocolEntries = {"data": data.source, "split": split, "domain": domain}
     return Subject(batches, count, protocol, lambda: labels, names, repr((rows, domain)), settings)

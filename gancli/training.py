@@ -90,7 +90,11 @@ def train(recipe: Recipe, dataset: Dataset | Known, run: Run, progress: Progress
         evaluator = Evaluator(model, run, checkpoint.step if checkpoint else 0) if recipe.evaluate.every else None
         recorder = _Recorder(run, progress, signals, checkpoint, recipe.train.steps, evaluator)
         position = (recipe.train.batch_size, recipe.train.seed, recorder.step, recorder.steps)
-        batches = Batches(dataset, *position) if isinstance(dataset, Dataset) else Draws(dataset, *position)
+        batches = (
+            Batches(dataset, *position, referenced=model.referenced)
+            if isinstance(dataset, Dataset)
+            else Draws(dataset, *position)
+        )
         trainer = _trainer(recipe, recorder)
         count = {"images": len(dataset)} if isinstance(dataset, Dataset) else {}
         machine = _machine(trainer.strategy.root_device) | count

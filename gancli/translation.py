@@ -11,14 +11,15 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from gancli import files, images
 from gancli.data import sources, store
-from gancli.data.dataset import load_domain, splits_of
+from gancli.data.dataset import load, load_domain, splits_of
 from gancli.data.pixels import EXTENSIONS, BadImage, Form, decode, fit
-from gancli.data.settings import Data, Pairs
+from gancli.data.settings import Data, Domains, Pairs
 from gancli.data.sources import Source
 from gancli.data.store import in_order, workers
 from gancli.errors import UserError
@@ -97,8 +98,8 @@ class Decoded:
         return images.picture(np.array(self._pixels[np.array([index])])[0])
 
 
-def find(word: str) -> Source:
-    """The images that a word on the command line means: an image file, or anything that data.source may be.
+def find(word: str, option: str = "--input") -> Source:
+    """The images that a word after an option means: an image file, or anything that data.source may be.
 
     Raises:
         UserError: there are none.
@@ -109,11 +110,13 @@ def find(word: str) -> Source:
     try:
         return sources.find(word, (256, 256), "images")
     except UserError as error:
-        raise UserError(f"--input: {str(error).removeprefix('data.source: ')}", error.status) from error
+        raise UserError(f"{option}: {str(error).removeprefix('data.source: ')}", error.status) from error
 
 
 def test_split(model: FromImages, target: str) -> tuple[Source, Source | None]:
     """The images that are turned into a target in the test split of the run's data, and what each should become.
+
+    Where there are many domains, images of all of them in turn.
 
     Raises:
         UserError: there is no such data, or no test split.
@@ -127,6 +130,10 @@ def test_split(model: FromImages, target: str) -> tuple[Source, Source | None]:
         found = load_domain(data, name, "test")
         return Decoded(data.source, found.names["image"], found.images["image"])
 
+    if isinstance(data, Domains):
+        found = load(data, "test")
+        order = _in_turn(found.labels, len(found))
+        return Decoded(data.source, [found.names["image"][n] for n in order], found.images["image"][order]), None
     (origin, *_) = model.origins(target)
     return domain(origin), domain(target) if isinstance(data, Pairs) else None
 
@@ -262,12 +269,28 @@ def encode(image: Pixels, file: IO[bytes], ending: str) -> None:
     images.picture(image).save(file, format=form, **_OPTIONS.get(form, {}))
 
 
-def sheet(job: Job, rows: Sequence[Sequence[Pixels]]) -> Pixels:
-    """The rows of a job as one picture, each image brought whole to the size of the recipe's data."""
+def sheet(job: Job, rows: Sequence[Sequence[Pixels]], heading: Sequence[Pixels] = ()) -> Pixels:
+    """The rows of a job as one picture, each image brought whole to the size of the recipe's data.
+
+    Args:
+        job: that made the rows.
+        rows: of images of any sizes.
+        heading: what stands above the columns of the turns; empty for nothing.
+    """
     data = job.model.recipe.data
     assert isinstance(data, Data)
     form = Form(*data.size, data.channels, resize="contain")
+    if heading:
+        rows = [[np.full_like(heading[0], 255), *heading], *rows]
     return images.grid(np.stack([fit(images.picture(image), form) for row in rows for image in row]), len(rows[0]))
+
+
+def _in_turn(labels: NDArray[Any] | None, count: int) -> NDArray[np.int64]:
+    """The places of images such that their domains take turns: first the first of each."""
+    if labels is None or labels.ndim != 1:
+        return np.arange(count)
+    earlier = np.array([(labels[:place] == label).sum() for place, label in enumerate(labels)])
+    return np.lexsort((labels, earlier))
 
 
 def _names_file(out: Path) -> bool:

@@ -34,6 +34,7 @@ ROOMS = [
     "curves",
     "sampling",
     "translation",
+    "turns",
     "theory",
     "catalogue",
     "subjects",

@@ -34,6 +34,19 @@ RECIPES = {
         "pool_size": 20,
         "data": {"source": "shapes:64", "image_size": 16},
     },
+    "stargan": {
+        "model": "stargan",
+        "blocks": 1,
+        "critic_steps": 2,
+        "data": {"source": "shapes:64", "image_size": 16},
+    },
+    "stargan2": {
+        "model": "stargan2",
+        "largest_width": 8,
+        "style_dim": 4,
+        "mapping_width": 8,
+        "data": {"source": "shapes:64", "image_size": 32, "zoom": 0.5, "flip": True},
+    },
     "wgan": {"model": "wgan", "critic_steps": 2, "warm_up": None},
     "wgan-gp": {"model": "wgan", "critic_steps": 2, "gradient_penalty": 10},
 }

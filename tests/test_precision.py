@@ -22,7 +22,7 @@ def chosen(settings: models.Recipe) -> str:
 @pytest.mark.parametrize("hardware", [False, True])
 def test_auto_is_bf16_where_the_hardware_has_it_and_the_networks_convolve(family, hardware, monkeypatch) -> None:
     monkeypatch.setattr(precision, "has_bf16", lambda: hardware)
-    settings = tiny.settings(family).resolved(("a", "b"))
+    settings = tiny.settings(family)
     assert settings.train.precision == "auto"
     convolves = any(isinstance(layer, nn.Conv2d) for layer in build(settings).modules())
     assert convolves == (family != "gan")
@@ -78,3 +78,22 @@ def test_a_run_is_continued_in_the_precision_that_it_began_with(tmp_path, monkey
     for steps, words in enumerate([("train",), ("train", file)], tiny.TRAIN["steps"] + 1):
         assert run_gancli(*words, "--resume", out, "-q", "--set", f"train.steps={steps}") == 0
         assert Run(out).recipe().train.precision == "bf16"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bf16_gives_gradients_to_every_weight_that_float32_does(family, tmp_path, monkeypatch) -> None:
+    """Autocast keeps the weights that it has converted, and gradients once ended at such a copy."""
+    found: list[set[str]] = []
+    check = Adversarial._check
+
+    def check_and_look(model: Adversarial, player: str, terms: dict[str, Tensor]) -> None:
+        named = getattr(model, player).named_parameters()
+        found[-1] |= {f"{player}.{name}" for name, p in named if p.grad is not None and p.grad.abs().sum() > 0}
+        check(model, player, terms)
+
+    monkeypatch.setattr(Adversarial, "_check", check_and_look)
+    for arithmetic in ("float32", "bf16"):
+        found.append(set())
+        words = ("-q", "--set", f"train.precision={arithmetic}", "--set", "train.steps=4")
+        assert run_gancli("train", tiny.write(family, tmp_path), "--out", tmp_path / arithmetic, *words) == 0
+    assert found[0] == found[1]

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from gancli import models, recipe
+from gancli.data.shapes import COLOURS
 from gancli.errors import UserError
 from gancli.schema import Recipe
 
@@ -39,7 +40,7 @@ def text(family: str) -> str:
         } | {name: value for name, value in SMALL.items() if name in schema.model_fields}
         for name, info in schema.model_fields.items():
             if name not in SMALL and info.annotation is int and any(word in name for word in SIZES):
-                values[name] = next(n for n in range(1, 65) if _valid(values | {name: n}))
+                values[name] = next((n for n in range(1, 65) if _valid(values | {name: n})), 1)
         if _valid(values) and _builds(values):
             return yaml.safe_dump(values, sort_keys=False)
     raise AssertionError(f"no small recipe of {family}: add its fields to SMALL")
@@ -53,8 +54,8 @@ def write(family: str, folder: Path) -> Path:
 
 
 def settings(family: str) -> Recipe:
-    """The recipe, validated."""
-    return models.validate(recipe.parse(text(family), "tiny"))
+    """The recipe, validated, with the names of the shapes' colours where the family asks for domains."""
+    return models.validate(recipe.parse(text(family), "tiny")).resolved(tuple(COLOURS))
 
 
 def _valid(values: dict[str, Any]) -> bool:
@@ -69,7 +70,7 @@ def _builds(values: dict[str, Any]) -> bool:
     from gancli.training import build
 
     try:
-        build(models.validate(recipe.parse(yaml.safe_dump(values), "tiny")))
+        build(models.validate(recipe.parse(yaml.safe_dump(values), "tiny")).resolved(tuple(COLOURS)))
     except (UserError, ValueError, RuntimeError):
         return False
     return True

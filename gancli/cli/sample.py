@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from gancli.adversarial import FromNoise
     from gancli.data.sources import Source
     from gancli.from_images import FromImages
+    from gancli.images import Pixels
     from gancli.translation import Job, Turn
+    from gancli.turns import Turns
 
 PIPE = Path("-")
 
@@ -64,6 +67,23 @@ def sample(
         str | None,
         typer.Option(metavar="A-TO-B", help="a-to-b or b-to-a, where the run learnt both (default: a-to-b)."),
     ] = None,
+    domain: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What images are to become, of a run of many domains: the name of one, or attributes, as in "
+            "Blond_Hair,Male=0,Young=flip; may be given again (default: each of them)."
+        ),
+    ] = None,
+    styles: Annotated[
+        int | None, typer.Option(min=1, help="Styles of each domain, from --seed on, of a run that has styles.")
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            metavar="IMAGES",
+            help="Take the style of every image here, of the one --domain or of the domain whose folder it stands in.",
+        ),
+    ] = None,
     size: Annotated[
         str | None,
         typer.Option(
@@ -94,7 +114,9 @@ def sample(
 ) -> None:
     """Generate images, or translate those given, and print the paths of the files written."""
     from_noise = {"--seeds": seeds, "--class": class_, "--interpolate": interpolate}
-    from_images = {"--input": input_, "--direction": direction, "--size": size, "--tile": tile, "--dropout": dropout}
+    of_domains: dict[str, Any] = {"--domain": domain or None, "--styles": styles, "--reference": reference}
+    from_images = of_domains | {"--input": input_, "--direction": direction, "--size": size, "--tile": tile}
+    from_images |= {"--dropout": dropout}
     walk = _numbers(interpolate, "--interpolate") if interpolate else None
     chosen = walk or (_numbers(seeds, "--seeds") if seeds else list(range(seed, seed + (count or 16))))
     forced = _size(size) if size else None
@@ -106,8 +128,9 @@ def sample(
     if walk and class_ == "all":
         raise UserError("--class all: a walk stays in one class: name it")
 
-    from gancli import runs
+    from gancli import runs, turns
     from gancli.adversarial import FromNoise
+    from gancli.data.settings import Domains
     from gancli.from_images import FromImages
 
     model = runs.open_model(run, best=best)
@@ -120,9 +143,20 @@ def sample(
 
     assert isinstance(model, FromImages)
     _refuse(from_noise, f"is for runs that make images from noise, and {family} translates them")
-    job, aims = _job(model, input_, _turns(model, direction, seed, dropout), forced, tile, count)
+    if dropout is not None:
+        if model.dropout is None:
+            raise UserError(f"--dropout: {family} has none: leave it out")
+        model.dropout = dropout == "on"
+    if isinstance(model.recipe.data, Domains):
+        _refuse({"--direction": direction}, f"is for runs of two domains, and {family} knows many: see --domain")
+        into, wanted = model.targets[0], _turns(model, domain or [], seed, styles, reference)
+    else:
+        _refuse(of_domains, f"is for runs of many domains, and {family} knows two: see --direction")
+        into = _target(model, direction)
+        wanted = turns.of_targets(model, [into], [seed])
+    job, aims = _job(model, input_, into, wanted.turns, forced, tile, count)
     place = out or Path("grid.png" if grid else "-" if input_ == "-" else "translated")
-    written, failed = _translate(job, aims, place, grid=grid, force=force)
+    written, failed = _translate(job, aims, place, wanted.references, grid=grid, force=force)
     if as_json:
         failures = [{"input": name, "reason": reason} for name, reason in failed]
         typer.echo(json.dumps({"files": [str(path) for path in written], "failed": failures}))
@@ -160,14 +194,14 @@ def _generate(
     return sampling.write(model, samples, target, form, frames=frames)
 
 
-def _turns(model: "FromImages", direction: str | None, seed: int, dropout: str | None) -> "dict[str, tuple[str, Turn]]":
-    """What is done to every image, by the name of the folder that it goes to: the target and the turn."""
-    if dropout is not None:
-        if model.dropout is None:
-            raise UserError(f"--dropout: {model.recipe.model} has none: leave it out")
-        model.dropout = dropout == "on"
-    target = _target(model, direction)
-    return {"": (target, lambda images: model.translate(images, target, [seed] * len(images)))}
+def _turns(model: "FromImages", targets: list[str], seed: int, styles: int | None, reference: str | None) -> "Turns":
+    """What is done to every image by a model of many domains."""
+    from gancli import translation, turns
+
+    if reference is None:
+        return turns.of_targets(model, targets, range(seed, seed + (styles or 1)))
+    _refuse({"--styles": styles}, "is for styles of seeds, and --reference gives others")
+    return turns.of_references(model, translation.find(reference, "--reference"), targets)
 
 
 def _target(model: "FromImages", direction: str | None) -> str:
@@ -182,7 +216,8 @@ def _target(model: "FromImages", direction: str | None) -> str:
 def _job(
     model: "FromImages",
     word: str | None,
-    turns: "dict[str, tuple[str, Turn]]",
+    target: str,
+    turns: "Mapping[str, Turn]",
     size: tuple[int, int] | None,
     tile: int | None,
     count: int | None,
@@ -196,15 +231,14 @@ def _job(
     elif word is not None:
         source = translation.find(word)
     else:
-        source, aims = translation.test_split(model, next(iter(turns.values()))[0])
-    only = {name: turn for name, (_, turn) in turns.items()}
-    return translation.Job(model, source, only, size, tile or translation.TILE, count), aims
+        source, aims = translation.test_split(model, target)
+    return translation.Job(model, source, turns, size, tile or translation.TILE, count), aims
 
 
 def _translate(
-    job: "Job", aims: "Source | None", out: Path, *, grid: bool, force: bool
+    job: "Job", aims: "Source | None", out: Path, heading: "Sequence[Pixels]", *, grid: bool, force: bool
 ) -> tuple[list[Path], list[tuple[str, str]]]:
-    """Translate images into files, a sheet or the pipe.
+    """Translate images into files, a sheet (below the heading, where there is one) or the pipe.
 
     Returns:
         The paths written, and the images that failed with their reasons.
@@ -216,8 +250,8 @@ def _translate(
 
     if grid and (out.suffix.lower() != ".png" or len(job.names) > translation.MOST_ROWS):
         raise UserError(f"--grid: makes one .png of at most {translation.MOST_ROWS} images: see to --out and --count")
-    if out == PIPE and len(job.names) > 1:
-        raise UserError("--out -: takes one image, and there are several to translate: give a folder")
+    if out == PIPE and len(job.names) * len(job.turns) > 1:
+        raise UserError("--out -: takes one image, and there are several to make: give a folder")
     _check_free([] if out == PIPE else [out] if grid else job.paths(out), force)
 
     made: list[Any] = []
@@ -236,7 +270,7 @@ def _translate(
         return [], failed
     if made and grid:
         with files.writing(out) as file:
-            translation.encode(translation.sheet(job, made), file, ".png")
+            translation.encode(translation.sheet(job, made, heading), file, ".png")
         return [out], failed
     return sorted(made), failed
 

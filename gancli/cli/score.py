@@ -229,9 +229,9 @@ def _directions(
 ) -> "dict[str, tuple[Subject, Subject | None]]":
     from gancli import subjects
 
-    if direction is not None and direction not in model.directions:
-        raise UserError(f"--direction {direction}: this run learnt {' and '.join(model.directions)}: take that")
     sides = subjects.comparisons(model, seed, split or "test", protocol, run)
+    if direction not in (None, *sides):
+        raise UserError(f"--direction {direction}: this run learnt {', '.join(sides)}: take one of these")
     chosen = {name: pair for name, pair in sides.items() if direction in (None, name)}
     if against is None:
         return {**chosen}

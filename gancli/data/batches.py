@@ -34,6 +34,8 @@ class Batches:
         start: the first batch.
         stop: the batch after the last; None for no end.
         balanced: every class is equally likely, however few images it has.
+        referenced: balanced, and beside each `image` stand `reference` and `other_reference`, two images of one class,
+            whose class is `reference_label` and owes nothing to the image's.
     """
 
     def __init__(
@@ -44,13 +46,17 @@ class Batches:
         start: int = 0,
         stop: int | None = None,
         balanced: bool = False,
+        referenced: bool = False,
     ) -> None:
         self._dataset, self._batch_size, self._start, self._stop = dataset, batch_size, start, stop
         self._orders: dict[str, Shuffled | Balanced]
-        if balanced:
+        if balanced or referenced:
             if dataset.labels is None or dataset.labels.ndim != 1:
                 raise ValueError("balanced batches need one class for each image")
             self._orders = {"image": Balanced(dataset.labels, seed)}
+            if referenced:
+                for members, key in enumerate(("reference", "other_reference"), 1):
+                    self._orders[key] = Balanced(dataset.labels, seed, 1, members)
         elif dataset.matched:
             order = Shuffled(len(dataset), seed)
             self._orders = dict.fromkeys(dataset.images, order)
@@ -59,7 +65,8 @@ class Batches:
                 key: Shuffled(len(array), seed, stream) for stream, (key, array) in enumerate(dataset.images.items())
             }
         self._streamed = any(isinstance(array, Streamed) for array in dataset.images.values())
-        self._readers = {key: _Reader(array) for key, array in dataset.images.items()}
+        readers = {key: _Reader(array) for key, array in dataset.images.items()}
+        self._readers = {key: readers[key if key in readers else "image"] for key in self._orders}
 
     def __len__(self) -> int:
         if self._stop is None:
@@ -83,7 +90,9 @@ class Batches:
         for key, read in self._readers.items():
             batch[key] = torch.from_numpy(read(places[key])).permute(0, 3, 1, 2)
         if self._dataset.labels is not None:
-            batch["label"] = torch.from_numpy(self._dataset.labels[places[key]])
+            batch["label"] = torch.from_numpy(self._dataset.labels[places["image"]])
+            if "reference" in places:
+                batch["reference_label"] = torch.from_numpy(self._dataset.labels[places["reference"]])
         return batch
 
 
@@ -138,15 +147,23 @@ class Shuffled:
 
 
 class Balanced:
-    """Each block of as many positions as there are classes shows every class once, in an order of its own."""
+    """Each block of as many positions as there are classes shows every class once, in an order of its own.
+
+    Args:
+        labels: the class of each image.
+        seed: of the orders.
+        classes: which of many orders of the classes; two of the same number show the same class at every position.
+        members: which of many orders of the images of each class.
+    """
 
     SEGMENT = 1024
 
-    def __init__(self, labels: NDArray[np.int64], seed: int) -> None:
+    def __init__(self, labels: NDArray[np.int64], seed: int, classes: int = 0, members: int = 0) -> None:
         present = np.unique(labels)
+        streams = 1 + len(present)
         self._members = [np.flatnonzero(labels == label) for label in present]
-        self._orders = [Shuffled(len(members), seed, 1 + n) for n, members in enumerate(self._members)]
-        self._seed = seed
+        self._orders = [Shuffled(len(m), seed, members * streams + 1 + n) for n, m in enumerate(self._members)]
+        self._seed, self._stream = seed, classes * streams
         self._segment = -1
         self._classes: NDArray[np.int64] = np.empty((0, 0), np.int64)
 
@@ -166,7 +183,7 @@ class Balanced:
     def _of(self, block: int) -> NDArray[np.int64]:
         segment, inside = divmod(block, self.SEGMENT)
         if segment != self._segment:
-            bits = _bits(self._seed, 0, segment).random_raw(self.SEGMENT * len(self._members))
+            bits = _bits(self._seed, self._stream, segment).random_raw(self.SEGMENT * len(self._members))
             self._classes = np.argsort(bits.reshape(self.SEGMENT, -1), axis=1, kind="stable")
             self._segment = segment
         order: NDArray[np.int64] = self._classes[inside]

@@ -1,7 +1,9 @@
 """From a recipe's data section to arrays of pixels: which images there are, what belongs together, and the labels."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,10 +11,13 @@ from numpy.typing import NDArray
 
 from gancli.data import attributes, shapes, splits, store
 from gancli.data.pixels import Form
-from gancli.data.settings import Data, Distribution, Images, Labelled, Pairs, Unpaired
+from gancli.data.settings import Data, Distribution, Domains, Images, Labelled, Pairs, Unpaired
 from gancli.data.sources import Source, find
 from gancli.data.store import Pixels, Rows, Skipped
 from gancli.errors import UserError
+
+NO = "no "
+"""Before the name of an attribute: the domain of the images without it."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ def load(settings: Data | Distribution, split: str = "train", progress: store.Pr
 
 
 def load_domain(settings: Data, domain: str, split: str, progress: store.Progress | None = None) -> Dataset:
-    """The images of one domain alone, by the key image, at `image_size`: a or b of two, or a class.
+    """The images of one domain alone, by the key image, at `image_size`: a or b of two, or one that `members` knows.
 
     Raises:
         UserError: as for `load`, or there is no such domain.
@@ -99,12 +104,19 @@ def load_domain(settings: Data, domain: str, split: str, progress: store.Progres
     found = load(settings, split, progress)
     if found.labels is None:
         return Dataset({"image": found.images[domain]}, names={"image": found.names[domain]}, skipped=found.skipped)
-    if domain not in found.classes:
+    if domain.removeprefix(NO) not in found.classes:
         raise UserError(f"{settings.source}: has no domain {domain}: there are {', '.join(found.classes)}")
-    number = found.classes.index(domain)
-    rows = np.flatnonzero(found.labels == number if found.labels.ndim == 1 else found.labels[:, number])
+    rows = members(found.labels, found.classes, domain)
     names = {"image": [found.names["image"][row] for row in rows]}
     return Dataset({"image": found.images["image"][rows]}, found.labels[rows], found.classes, names, found.skipped)
+
+
+def members(labels: NDArray[Any], names: Sequence[str], domain: str) -> NDArray[np.int64]:
+    """The places of the images of a class, with an attribute, or without one: `no Smiling`."""
+    number = names.index(domain.removeprefix(NO))
+    if labels.ndim == 1:
+        return np.flatnonzero(labels == number)
+    return np.flatnonzero(labels[:, number] == (not domain.startswith(NO)))
 
 
 def splits_of(settings: Data | Distribution) -> dict[str, int]:
@@ -146,6 +158,8 @@ def decode(settings: Data, inventory: Inventory, split: str, progress: store.Pro
         raise UserError(
             f"data.source: {settings.source}: no image of the {split} split can be used: give another source"
         )
+    if isinstance(settings, Domains) and split == "train" and labels is not None:
+        _need_every_domain(settings, labels, inventory.classes)
     if isinstance(settings, Pairs) and settings.direction == "b-to-a":
         images = {"a": images["b"], "b": images["a"]}
         names = {"a": names["b"], "b": names["a"]}
@@ -170,7 +184,7 @@ def take_inventory(settings: Data) -> Inventory:
             return _unpaired(settings)
         case Labelled() if settings.attributes:
             return _with_attributes(settings, settings.attributes)
-        case Labelled() | Images():
+        case Domains() | Images():
             return _with_classes(settings)
         case _:
             raise TypeError(f"no kind of data: {type(settings).__name__}")
@@ -197,11 +211,11 @@ def _rows(keys: tuple[str, ...], source: Source, places: Sequence[int]) -> Rows:
     return Rows(keys, (source,), np.array(places, dtype=np.int64).reshape(-1, 1))
 
 
-# Images and Labelled: classes by folder, or attributes by file.
+# Images, Domains and Labelled: classes by folder, or attributes by file.
 
 
 def _with_classes(settings: Data) -> Inventory:
-    wanted = isinstance(settings, Labelled)
+    wanted = isinstance(settings, Domains)
     side = _side(settings, settings.source, "labelled" if wanted else "images")
     parts = splits.divide(side.names, settings.holdout)
     _need_train(settings, parts)
@@ -213,6 +227,8 @@ def _with_classes(settings: Data) -> Inventory:
         raise UserError(
             f"data.source: {settings.source} holds {found}: give a folder for each domain, or name data.attributes"
         )
+    if wanted and (empty := _empty_folder(settings.source)) is not None:
+        raise UserError(f"data.source: {empty} is empty: put images of the domain there, or remove it")
     groups = {split: [_rows(("image",), side.source, places)] for split, places in parts.items()}
     ignored = _ignored(side, parts)
     if not labelled:
@@ -223,6 +239,11 @@ def _with_classes(settings: Data) -> Inventory:
         for split, places in parts.items()
     }
     return Inventory(groups, labels, classes, ignored=ignored)
+
+
+def _empty_folder(source: str) -> str | None:
+    """A folder below the source that holds nothing at all."""
+    return next((place for place, folders, files in os.walk(Path(source).expanduser()) if not folders + files), None)
 
 
 def _with_attributes(settings: Labelled, wanted: tuple[str, ...]) -> Inventory:
@@ -328,6 +349,15 @@ def _by_split(side: _Side, folder: str, holdout: float) -> dict[str, list[int]]:
 def _need_train(settings: Data, parts: dict[str, Any]) -> None:
     if not parts.get("train"):
         raise UserError(f"data.source: {settings.source} has no images to train on: put them in a folder train")
+
+
+def _need_every_domain(settings: Data, labels: NDArray[Any], names: Sequence[str]) -> None:
+    """See that no domain is without training images, and no attribute without images that have it."""
+    shown = labels.sum(0) if labels.ndim == 2 else np.bincount(labels, minlength=len(names))
+    if len(empty := np.flatnonzero(shown == 0)):
+        raise UserError(
+            f"data.source: {settings.source}: no training image is of {names[empty[0]]}: give some, or leave it out"
+        )
 
 
 def _no_split(split: str) -> str:

@@ -42,6 +42,9 @@ class Data(Settings):
     enlarge: Pixels | tuple[Pixels, Pixels] | None = None
     """Size that training images are resized to before a random crop of image_size is taken (Pix2Pix and CycleGAN: 286
     for 256)."""
+    zoom: Annotated[float, Field(ge=0, le=1)] = 0
+    """Share of the training images that are zoomed into, chosen anew each time (StarGAN v2: 0.5): a random part of 80
+    to 100 % of the area, and of 0.9 to 1.1 of the aspect, fills the image."""
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the images kept for testing where the source has no test split, chosen by a hash of each name."""
     on_bad_image: Literal["stop", "skip"] = "stop"
@@ -157,7 +160,19 @@ class HalvedUnpaired(Unpaired):
         return _multiple(image_size, 4)
 
 
-class Labelled(Data):
+class Domains(Data):
+    """Images with a domain each: a folder for every domain."""
+
+    classes: tuple[str, ...] = ()
+    """Names of the domains, in the order of the labels; found in the data where left out."""
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The names of what an image can be, in the order of the labels; empty before they were found in the data."""
+        return self.classes
+
+
+class Labelled(Domains):
     """Images with a domain each (class folders), or with attributes that each are true or false."""
 
     attributes: tuple[str, ...] | None = None
@@ -165,11 +180,38 @@ class Labelled(Data):
     attribute_file: str | None = None
     """CelebA's list_attr_celeba.txt or a CSV with a column for the file name; null looks for it in the source."""
 
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The names of the attributes or, where there are none, of the classes."""
+        return self.attributes or self.classes
+
     @model_validator(mode="after")
     def _names_attributes(self) -> Self:
         if self.attribute_file is not None and not self.attributes:
             raise ValueError("attributes: is required with attribute_file, as in [Male, Smiling]")
         return self
+
+
+class HalvedLabelled(Labelled):
+    """Images of a size that StarGAN's discriminator can halve."""
+
+    @field_validator("image_size")
+    @classmethod
+    def _can_be_halved(cls, image_size: int | tuple[int, int]) -> int | tuple[int, int]:
+        star_halvings(*_size(image_size))
+        return image_size
+
+
+class DoubledDomains(Domains):
+    """Images of a size that StarGAN v2's networks halve down to a small grid."""
+
+    @field_validator("image_size")
+    @classmethod
+    def _can_be_halved(cls, image_size: int | tuple[int, int]) -> int | tuple[int, int]:
+        if min(_size(image_size)) < 32:
+            raise ValueError("expected 32 pixels or more")
+        base_grid(*_size(image_size))
+        return image_size
 
 
 class Distribution(Settings):
@@ -303,6 +345,18 @@ def base_grid(height: int, width: int) -> tuple[int, int, int]:
         f"a grid of 4 to 7 cells doubles to 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, … pixels, not to "
         f"{height}×{width}: the nearest it can build is {nearest}"
     )
+
+
+def star_halvings(height: int, width: int) -> int:
+    """How often StarGAN's discriminator halves this size in pixels: the paper's 6 times from 128 on, else to 2 or 3.
+
+    Raises:
+        ValueError: it cannot be halved so often.
+    """
+    halvings = min(6, min(height, width).bit_length() - 2)
+    if halvings < 2 or height % 2**halvings or width % 2**halvings:
+        raise ValueError("expected sides that halve again and again, as 16, 24, 32, 48, 64, 96, 128, … pixels do")
+    return halvings
 
 
 def halvings(height: int, width: int) -> int:

@@ -8,13 +8,16 @@ import torch
 from gancli.data.batches import Batches
 from gancli.data.dataset import Dataset
 from gancli.data.prepare import prepare
-from gancli.data.settings import Images, Pairs, Unpaired
+from gancli.data.settings import Domains, Images, Pairs, Unpaired
 from gancli.errors import UserError
 
 
 def numbered(count: int) -> np.ndarray:
     """Images that carry their own index in their pixels."""
     return np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 2, 3, 1)).copy()
+
+
+REFERENCES = ("reference", "other_reference")
 
 
 def order(batches: Batches, key: str = "image") -> list[list[int]]:
@@ -29,14 +32,17 @@ def test_every_epoch_shows_every_image_once_and_nothing_is_dropped(count, size):
     assert len({tuple(epoch) for epoch in epochs}) > 1
 
 
-@pytest.mark.parametrize("balanced", [False, True])
-def test_a_batch_depends_on_seed_and_position_alone(balanced):
+@pytest.mark.parametrize(
+    ("drawn", "key"),
+    [({}, "image"), ({"balanced": True}, "image"), *[({"referenced": True}, key) for key in REFERENCES]],
+)
+def test_a_batch_depends_on_seed_and_position_alone(drawn, key):
     data = Dataset({"image": numbered(50)}, np.arange(50) % 7 % 3, ("x", "y", "z"))
-    whole = order(Batches(data, 8, 3, 0, 40, balanced))
-    assert order(Batches(data, 8, 3, 17, 40, balanced)) == whole[17:]
-    batches = Batches(data, 8, 3, 5, 9, balanced)
-    assert order(batches) == order(batches) == whole[5:9] and len(batches) == 4
-    assert order(Batches(data, 8, 4, 0, 40, balanced)) != whole
+    whole = order(Batches(data, 8, 3, 0, 40, **drawn), key)
+    assert order(Batches(data, 8, 3, 17, 40, **drawn), key) == whole[17:]
+    batches = Batches(data, 8, 3, 5, 9, **drawn)
+    assert order(batches, key) == order(batches, key) == whole[5:9] and len(batches) == 4
+    assert order(Batches(data, 8, 4, 0, 40, **drawn), key) != whole
 
 
 def test_the_order_never_changes_between_versions():
@@ -73,6 +79,22 @@ def test_balanced_batches_show_every_class_alike():
     # Within a class every image comes as often as any other.
     shown = np.bincount(np.ravel(order(Batches(data, 8, 0, 0, 300, balanced=True))), minlength=100)
     assert shown[:90].max() - shown[:90].min() <= 1 and shown[90:99].max() - shown[90:99].min() <= 1
+
+
+def test_references_are_two_of_one_class_that_owes_nothing_to_the_image():
+    labels = np.array([0] * 90 + [1] * 60 + [2] * 50)
+    data = Dataset({"image": numbered(200)}, labels, ("x", "y", "z"))
+    met = torch.zeros(3, 3)
+    together = same = 0
+    for batch in Batches(data, 8, 0, 0, 600, referenced=True):
+        one, other = (torch.from_numpy(labels)[batch[key][:, 0, 0, 0].long()] for key in REFERENCES)
+        assert torch.equal(one, batch["reference_label"]) and torch.equal(one, other)
+        met.index_put_((batch["label"], one), torch.ones(8), accumulate=True)
+        together += (batch["image"] == batch["reference"]).flatten(1).all(1).sum()
+        same += (batch["other_reference"] == batch["reference"]).flatten(1).all(1).sum()
+    assert (met.sum(0) == 1600).all() and (met.sum(1) == 1600).all()  # balanced, each by itself
+    assert (met / 4800 - 1 / 9).abs().max() < 0.02
+    assert together < 100 and same < 150, "4800 draws meet by chance alone in 27 to 80 of them"
 
 
 def test_images_are_channels_last_in_memory():
@@ -134,6 +156,31 @@ def test_crops_are_windows_of_the_image_everywhere():
     assert found.flatten(1).any(1).all() and found.any(0).all()
     centre = prepare({"image": images}, settings, training=False)["image"]
     assert (centre == windows[:, :, 1, 1]).all()
+
+
+def test_a_share_of_the_images_is_zoomed_into_and_the_others_keep_every_pixel():
+    """On a ramp from left to right, the values say where each column came from."""
+    settings = Images(source="x", image_size=101, zoom=0.5)
+    ramp = torch.arange(101, dtype=torch.uint8).mul(2).expand(400, 3, 101, 101)
+    torch.manual_seed(0)
+    got = prepare({"image": ramp}, settings, training=True)["image"].mul(127.5).add(127.5)
+    left, right = got[:, 0, 50, 0] / 2, got[:, 0, 50, -1] / 2
+    zoomed = (got != ramp).flatten(1).any(1)
+    assert 170 < zoomed.sum() < 230
+    width = (right - left)[zoomed] / 100
+    assert (0.8 * 0.9) ** 0.5 - 0.01 < width.min() < 0.88 and 0.98 < width.max() <= 1
+    assert left.min() >= 0 and left.max() > 7 and right.max() <= 100 and right.min() < 93
+    steps = got.diff(dim=-1)[zoomed][..., 1:-1]
+    assert (steps - width[:, None, None, None] * 2).abs().max() < 0.05, "evenly"
+    assert (got - got[:, :1, :1]).abs().max() < 0.01, "each row as every other"
+    assert torch.equal(prepare({"image": ramp}, settings, training=False)["image"].mul(127.5).add(127.5), ramp.float())
+
+
+def test_only_pairs_are_zoomed_alike():
+    images = noise(64, 12)
+    for kind, keys in ((Pairs, "ab"), (Unpaired, "ab"), (Domains, ("image", "reference"))):
+        got = prepare(dict.fromkeys(keys, images), kind(source="x", image_size=12, zoom=0.9), training=True)
+        assert torch.equal(*got.values()) == (kind is Pairs)
 
 
 @pytest.mark.parametrize("kind", [Pairs, Unpaired])

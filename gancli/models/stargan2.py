@@ -1,0 +1,414 @@
+"""StarGAN v2: one generator for many domains and many styles of each, taken from noise or from a reference image.
+
+Yunjey Choi et al., StarGAN v2: Diverse Image Synthesis for Multiple Domains, 2020, https://arxiv.org/abs/1912.01865;
+the networks are those of its appendix, without the high-pass filter, as for its animal faces.
+"""
+
+import math
+from collections.abc import Sequence
+from contextlib import nullcontext
+from itertools import pairwise
+from typing import Annotated, Any, Literal, NamedTuple, cast
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate, l1_loss, leaky_relu
+
+from gancli import losses
+from gancli.adversarial import Batch, Player, Terms, frozen, position_seed
+from gancli.data.settings import DoubledDomains, base_grid
+from gancli.from_images import Styled
+from gancli.models.pix2pix import InstanceNorm
+from gancli.schema import Count, NonNegative, Positive, RecipeOfDomains, Share, TrainFromImages
+
+STYLES = 3
+"""Latent styles of each domain that a sheet shows."""
+
+
+class Train(TrainFromImages):
+    """How long to train, and how."""
+
+    steps: Count = 200_000
+    """Length in steps, of which two make one of the paper's iterations: one with styles of noise, one with styles of
+    references."""
+    batch_size: Count = 8
+    """Images in a batch."""
+    decay_steps: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
+    """Steps at the end over which the learning rates fall linearly to 0."""
+    ema: Share | None = 0.9995
+    """Decay per step of the averaged networks that are sampled and scored, .999 for each of the paper's iterations;
+    null samples the networks themselves."""
+
+    @model_validator(mode="after")
+    def _decays_over_half(self) -> "Train":
+        return self  # the paper's rates are constant
+
+
+class Recipe(RecipeOfDomains):
+    """A translation between many domains, in many styles."""
+
+    model: Literal["stargan2"] = "stargan2"
+    """The family: stargan2, Choi et al. 2020."""
+    data: DoubledDomains
+    """The images with their domains."""
+    width: Count | None = None
+    """Channels of the layers next to the image, which each halving doubles; 16384 / image_size where left out: the
+    paper's 64 at 256 pixels."""
+    largest_width: Count = 512
+    """Channels that no layer exceeds."""
+    style_dim: Count = 64
+    """Numbers that a style consists of."""
+    latent_dim: Count = 16
+    """Numbers of noise that a style is made from."""
+    mapping_width: Count = 512
+    """Width of the mapping network's hidden layers."""
+    learning_rate: Positive = 1e-4
+    """Step size of the optimizers of generator, style encoder and discriminator."""
+    mapping_learning_rate: Positive = 1e-6
+    """Step size of the mapping network's optimizer."""
+    betas: tuple[Share, Share] = (0.0, 0.99)
+    """Adam's decay rates of the first and second moments."""
+    weight_decay: NonNegative = 1e-4
+    """Adam's weight decay, an L2 penalty, for all networks."""
+    r1: NonNegative = 1
+    """Weight of the penalty on the discriminator's gradient at reals (Mescheder et al. 2018)."""
+    lambda_style: NonNegative = 1
+    """Weight of the style reconstruction: the style encoder is to find in an image the style that it was given."""
+    lambda_diversity: NonNegative = 1
+    """Weight, at first, of the diversity: two styles are to make an image differ (2 for the paper's AFHQ)."""
+    diversity_steps: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
+    """Steps over which the weight of the diversity falls linearly to 0; all of train.steps where left out, as in the
+    paper."""
+    lambda_cycle: NonNegative = 1
+    """Weight of the mean absolute difference between an image and its translation, translated back in its own style."""
+    train: Train = Train()
+    """How long to train, and how."""
+
+    @model_validator(mode="after")
+    def _fades_over_all(self) -> "Recipe":
+        if "diversity_steps" not in self.model_fields_set:
+            object.__setattr__(self, "diversity_steps", self.train.steps)  # frozen, but not yet finished
+        return self
+
+
+class Generator(nn.Module):
+    """N×C×H×W images in [-1, 1] and N×style_dim styles to translations of the images' shape."""
+
+    def __init__(self, channels: int, widths: tuple[int, ...], style_dim: int) -> None:
+        super().__init__()
+        first, deepest = widths[0], widths[-1]
+        self.begin = nn.Conv2d(channels, first, 3, padding=1)
+        self.shrink = nn.Sequential(
+            *(_Residual(before, after, halve=True, norm=True) for before, after in pairwise(widths)),
+            *(_Residual(deepest, deepest, norm=True) for _ in range(2)),
+        )
+        self.grow = nn.ModuleList(
+            [
+                *(_StyledResidual(deepest, deepest, style_dim) for _ in range(2)),
+                *(
+                    _StyledResidual(before, after, style_dim, double=True)
+                    for after, before in reversed([*pairwise(widths)])
+                ),
+            ]
+        )
+        self.end = nn.Sequential(InstanceNorm(first, affine=True), nn.LeakyReLU(0.2), nn.Conv2d(first, channels, 1))
+        _prepared(self)
+
+    def forward(self, images: Tensor, styles: Tensor) -> Tensor:
+        """The translations."""
+        maps = self.shrink(self.begin(images.contiguous(memory_format=torch.channels_last)))
+        for block in self.grow:
+            maps = block(maps, styles)
+        made: Tensor = self.end(maps)
+        return made
+
+
+class Mapping(nn.Module):
+    """N×latent_dim noise and N indices of domains to N×style_dim styles: four layers shared, four for each domain."""
+
+    def __init__(self, latent_dim: int, width: int, style_dim: int, domains: int) -> None:
+        super().__init__()
+        self.shared = _dense([latent_dim, *[width] * 4])
+        self.own = nn.ModuleList(
+            nn.Sequential(_dense([width] * 4), nn.Linear(width, style_dim)) for _ in range(domains)
+        )
+        _prepared(self)
+
+    def forward(self, latents: Tensor, domains: Tensor) -> Tensor:
+        """The styles."""
+        hidden = self.shared(latents)
+        return _chosen(torch.stack([own(hidden) for own in self.own], dim=1), domains)
+
+
+class StyleEncoder(nn.Module):
+    """N×C×H×W images and N indices of domains to the images' styles as of these domains, N×style_dim."""
+
+    def __init__(self, shape: tuple[int, int, int], widths: tuple[int, ...], style_dim: int, domains: int) -> None:
+        super().__init__()
+        self.shrink = _shrinking(shape, widths)
+        self.own = nn.ModuleList(nn.Linear(widths[-1], style_dim) for _ in range(domains))
+        _prepared(self)
+
+    def forward(self, images: Tensor, domains: Tensor) -> Tensor:
+        """The styles."""
+        features = self.shrink(images.contiguous(memory_format=torch.channels_last))
+        return _chosen(torch.stack([own(features) for own in self.own], dim=1), domains)
+
+
+class Discriminator(nn.Module):
+    """N×C×H×W images and N indices of domains to N logits: is this a real image of this domain?"""
+
+    def __init__(self, shape: tuple[int, int, int], widths: tuple[int, ...], domains: int) -> None:
+        super().__init__()
+        self.shrink = _shrinking(shape, widths)
+        self.judge = nn.Linear(widths[-1], domains)
+        _prepared(self)
+
+    def forward(self, images: Tensor, domains: Tensor) -> Tensor:
+        """The logits."""
+        features = self.shrink(images.contiguous(memory_format=torch.channels_last))
+        return _chosen(self.judge(features), domains)
+
+
+class Players(nn.Module):
+    """The generator's side: the generator, and the two networks that give it styles."""
+
+    def __init__(self, recipe: Recipe, widths: tuple[int, ...], domains: int) -> None:
+        super().__init__()
+        shape = recipe.data.shape
+        self.generator = Generator(shape[0], widths[:-2], recipe.style_dim)
+        self.mapping = Mapping(recipe.latent_dim, recipe.mapping_width, recipe.style_dim, domains)
+        self.encoder = StyleEncoder(shape, widths, recipe.style_dim, domains)
+
+
+class Fakes(NamedTuple):
+    """What a step is about: images N×C×H×W, the styles N×style_dim that they were given, and others to differ from."""
+
+    images: Tensor
+    styles: Tensor
+    others: Tensor
+
+
+class Model(Styled):
+    """The two players of StarGAN v2.
+
+    The paper trains with styles of noise and then, in the same manner, with styles of references. Each has a step of
+    its own here, with turns of both players: as many updates as in the paper, none of which mixes the two. With
+    references the generator alone is updated.
+    """
+
+    recipe: Recipe
+    generator: Players
+    referenced = True
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(recipe)
+        shape, domains = recipe.data.shape, len(self.targets)
+        if not domains:
+            raise ValueError("the domains were not yet found in the data")
+        _, height, pixels = shape
+        doublings = base_grid(height, pixels)[2]
+        width = recipe.width or max(1, 16384 // max(height, pixels))
+        widths = tuple(min(width * 2**level, recipe.largest_width) for level in range(doublings + 1))
+        self.generator = Players(recipe, widths, domains)
+        self.discriminator = Discriminator(shape, widths, domains)
+        self.multiple = 2 ** (doublings - 2)
+        self.smallest = 4 * self.multiple
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The names of the domains."""
+        return self.recipe.data.domains
+
+    def optimizer(self, player: Player) -> torch.optim.Optimizer:
+        """Adam with weight decay, slower for the mapping network."""
+        recipe, network = self.recipe, getattr(self, player)
+        slow = [*self.generator.mapping.parameters()] if player == "generator" else []
+        groups: list[dict[str, Any]] = [{"params": [p for p in network.parameters() if all(p is not q for q in slow)]}]
+        groups += [{"params": slow, "lr": recipe.mapping_learning_rate}] if slow else []
+        return torch.optim.Adam(
+            groups, recipe.learning_rate, recipe.betas, weight_decay=recipe.weight_decay, fused=True
+        )
+
+    @property
+    def with_references(self) -> bool:
+        """Whether this step takes its styles from references: after every second turn of the generator."""
+        return self.generator_turns(self.step) % 2 == 1
+
+    @property
+    def diversity_weight(self) -> float:
+        """The weight of the diversity in this step, a function of its number alone."""
+        return self.recipe.lambda_diversity * max(0.0, 1 - self.step / max(1, self.recipe.diversity_steps))
+
+    def generate(self, batch: Batch) -> Fakes:
+        """The images in a style of the references' domain: of noise, or of the references themselves."""
+        players, targets = self.generator, batch["reference_label"]
+        if self.with_references:
+            with torch.no_grad():
+                styles, others = (players.encoder(batch[key], targets) for key in ("reference", "other_reference"))
+        else:
+            latents = torch.randn(2, len(targets), self.recipe.latent_dim, device=self.device)
+            styles, others = (players.mapping(noise, targets) for noise in latents)
+        return Fakes(players.generator(batch["image"], styles), styles, others)
+
+    def discriminator_loss(self, batch: Batch, fakes: Fakes) -> Terms:
+        """Equation 1, each image judged as one of its domain, and the penalty."""
+        images, domains = batch["image"], batch["label"]
+        real = self.discriminator(images, domains)
+        fake = self.discriminator(fakes.images, batch["reference_label"])
+        self.watch_logits(real, fake)
+        penalty = losses.zero_centred_penalty(lambda x: self.discriminator(x, domains), images)
+        return losses.discriminator("non-saturating", real, fake) | {"r1": self.recipe.r1 * penalty}
+
+    def generator_loss(self, batch: Batch, fakes: Fakes) -> Terms:
+        """Equations 1 to 4: to seem real, to show the given style, to differ between styles, to lead back."""
+        recipe, players, images, targets = self.recipe, self.generator, batch["image"], batch["reference_label"]
+        still = [*players.encoder.parameters(), *players.mapping.parameters()] if self.with_references else []
+        with frozen(still) if still else nullcontext():
+            found, own = players.encoder(fakes.images, targets), players.encoder(images, batch["label"])
+        back = players.generator(fakes.images, own)
+        with torch.no_grad():
+            other = players.generator(images, fakes.others)
+        logits = self.discriminator(fakes.images, targets)
+        return {
+            "gan": losses.generator("non-saturating", logits),
+            "style": recipe.lambda_style * l1_loss(found, fakes.styles),
+            "diversity": -self.diversity_weight * l1_loss(fakes.images, other),
+            "cycle": recipe.lambda_cycle * l1_loss(back, images),
+        }
+
+    def drawn(self, target: str, seeds: Sequence[int]) -> Tensor:
+        """Of noise, each a function of its seed alone, N×style_dim."""
+        domain = torch.tensor([self.targets.index(target)], device=self.device)
+        # One by one: a matrix product may round differently for another number of rows.
+        return torch.cat([self._sampled.mapping(self._latent(seed).to(self.device), domain) for seed in seeds])
+
+    def read(self, references: Tensor, target: str) -> Tensor:
+        """Of references, N×style_dim."""
+        domains = torch.full((len(references),), self.targets.index(target), device=self.device)
+        return cast(Tensor, self._sampled.encoder(references, domains))
+
+    def applied(self, images: Tensor, styles: Tensor) -> Tensor:
+        """The images in their styles, within the range of images, which the network only learns."""
+        return cast(Tensor, self._sampled.generator(images, styles)).clamp(-1, 1)
+
+    def columns(self, inputs: Batch) -> list[Tensor]:
+        """The inputs, then in a few styles of noise in each domain, then in the style of an input of each domain."""
+        images, labels = inputs["image"], inputs["label"]
+        shown = [images]
+        for target in self.targets:
+            shown += [self.translate(images, target, [seed] * len(images)) for seed in range(STYLES)]
+        for place, target in enumerate(self.targets):
+            if len(same := (labels == place).nonzero()):
+                shown.append(self.styled(images, self.styles_of(images[same[0]], target)))
+        return shown
+
+    def _latent(self, seed: int) -> Tensor:
+        """The noise of one style, 1×latent_dim, the same on every device."""
+        generator = torch.Generator().manual_seed(position_seed("style", seed))
+        return torch.randn(1, self.recipe.latent_dim, generator=generator)
+
+    @property
+    def _sampled(self) -> Players:
+        return self.sampler  # type: ignore[return-value]
+
+
+class _Residual(nn.Module):
+    """Two pre-activated convolutions and a shortcut, N×before×H×W to N×after×H×W or half of each side.
+
+    Both branches have the variance of the input, so their sum is divided by √2.
+    """
+
+    def __init__(self, before: int, after: int, *, halve: bool = False, norm: bool = False) -> None:
+        super().__init__()
+        self.halves = halve
+        self.first_norm = InstanceNorm(before, affine=True) if norm else nn.Identity()
+        self.first = nn.Conv2d(before, before, 3, padding=1)
+        self.second_norm = InstanceNorm(before, affine=True) if norm else nn.Identity()
+        self.second = nn.Conv2d(before, after, 3, padding=1)
+        self.shortcut = nn.Identity() if before == after else nn.Conv2d(before, after, 1, bias=False)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        inner = self.first(leaky_relu(self.first_norm(maps), 0.2))
+        if self.halves:
+            # A 1×1 convolution and a mean may change places, and after the mean it costs a quarter.
+            inner, maps = avg_pool2d(inner, 2), avg_pool2d(maps, 2)
+        inner = self.second(leaky_relu(self.second_norm(inner), 0.2))
+        joined: Tensor = (self.shortcut(maps) + inner) / math.sqrt(2)
+        return joined
+
+
+class _StyledResidual(nn.Module):
+    """As `_Residual`, with a style in its norms: N×before×H×W to N×after×H×W or twice of each side."""
+
+    def __init__(self, before: int, after: int, style_dim: int, *, double: bool = False) -> None:
+        super().__init__()
+        self.doubles = double
+        self.first_norm = _AdaptiveNorm(style_dim, before)
+        self.first = nn.Conv2d(before, after, 3, padding=1)
+        self.second_norm = _AdaptiveNorm(style_dim, after)
+        self.second = nn.Conv2d(after, after, 3, padding=1)
+        self.shortcut = nn.Identity() if before == after else nn.Conv2d(before, after, 1, bias=False)
+
+    def forward(self, maps: Tensor, styles: Tensor) -> Tensor:
+        inner = leaky_relu(self.first_norm(maps, styles), 0.2)
+        passed = self.shortcut(maps)
+        if self.doubles:
+            inner, passed = interpolate(inner, scale_factor=2), interpolate(passed, scale_factor=2)
+        inner = self.second(leaky_relu(self.second_norm(self.first(inner), styles), 0.2))
+        joined: Tensor = (passed + inner) / math.sqrt(2)
+        return joined
+
+
+class _AdaptiveNorm(nn.Module):
+    """Instance normalisation, its gains and biases a linear function of the style (AdaIN, Huang and Belongie 2017).
+
+    The gains are 1 and more, so that the weight decay draws them to 1, where the paper has their biases begin.
+    """
+
+    def __init__(self, style_dim: int, width: int) -> None:
+        super().__init__()
+        self.told = nn.Linear(style_dim, 2 * width)
+        self.norm = InstanceNorm(width)
+
+    def forward(self, maps: Tensor, styles: Tensor) -> Tensor:
+        gain, bias = self.told(styles)[:, :, None, None].chunk(2, dim=1)
+        styled: Tensor = (1 + gain) * self.norm(maps) + bias
+        return styled
+
+
+def _shrinking(shape: tuple[int, int, int], widths: tuple[int, ...]) -> nn.Sequential:
+    """N×C×H×W to N×width: residual blocks down to the smallest grid, then one convolution of that grid's size."""
+    channels, height, pixels = shape
+    rows, columns, _ = base_grid(height, pixels)
+    return nn.Sequential(
+        nn.Conv2d(channels, widths[0], 3, padding=1),
+        *(_Residual(before, after, halve=True) for before, after in pairwise(widths)),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(widths[-1], widths[-1], (rows, columns)),
+        nn.LeakyReLU(0.2),
+        nn.Flatten(),
+    )
+
+
+def _dense(widths: list[int]) -> nn.Sequential:
+    return nn.Sequential(*(layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())))
+
+
+def _chosen(outputs: Tensor, domains: Tensor) -> Tensor:
+    """Of N×domains×… what belongs to each row's domain, N×…"""
+    return outputs[torch.arange(len(outputs), device=outputs.device), domains]
+
+
+def initialise(module: nn.Module) -> None:
+    """He et al. 2015, and biases of 0: section 4's "Training" of the appendix."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.kaiming_normal_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def _prepared(network: nn.Module) -> None:
+    network.apply(initialise)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

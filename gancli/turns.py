@@ -1,0 +1,106 @@
+"""Turns: what the command line asks of a family of many domains, as what is done to each image, by name."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gancli.data.pixels import BadImage, Form, fit
+from gancli.data.settings import Data
+from gancli.data.sources import Source
+from gancli.errors import UserError
+from gancli.from_images import FromImages, Styled
+from gancli.images import Pixels
+from gancli.translation import Turn
+
+MOST = 100
+"""Turns at once: styles, references or targets."""
+
+
+@dataclass(frozen=True)
+class Turns:
+    """What is done to every image.
+
+    Args:
+        turns: by the name of the folder that the results go to; a single one has none.
+        references: the images whose styles they are, in the turns' order; empty where there are none.
+    """
+
+    turns: Mapping[str, Turn]
+    references: Sequence[Pixels] = field(default_factory=tuple)
+
+
+def of_targets(model: FromImages, targets: Sequence[str], seeds: Sequence[int]) -> Turns:
+    """Every target, in the style of every seed where the family has styles.
+
+    Args:
+        model: of the family.
+        targets: as `check_target` allows; none stands for all.
+        seeds: of the styles; of a family without styles only one.
+
+    Raises:
+        UserError: a target makes no sense, or there are too many.
+    """
+    targets = tuple(dict.fromkeys(targets)) or model.every_target
+    for target in targets:
+        model.check_target(target)
+    if len(seeds) > 1 and not isinstance(model, Styled):
+        raise UserError(f"--styles {len(seeds)}: {model.recipe.model} has one style of each domain: leave it out")
+    turns: dict[str, Turn] = {}
+    for target in targets:
+        for seed in seeds:
+            parts = ([target] if len(targets) > 1 else []) + ([f"style-{seed}"] if len(seeds) > 1 else [])
+            turns["/".join(parts)] = _seeded(model, target, seed)
+    return _few(Turns(turns))
+
+
+def of_references(model: FromImages, references: Source, targets: Sequence[str]) -> Turns:
+    """In the style of every reference, as an image of the target or of the domain whose folder it stands in.
+
+    Raises:
+        UserError: the family takes no references, one cannot be read, or its domain is not known.
+    """
+    if not isinstance(model, Styled):
+        raise UserError(f"--reference: {model.recipe.model} takes no styles from images: leave it out")
+    if len(targets) > 1:
+        raise UserError("--reference: is of one domain: name one with --domain, or put references in folders of theirs")
+    data = model.recipe.data
+    assert isinstance(data, Data)
+    form = Form(*data.size, data.channels, None, data.resize, data.background)
+    turns: dict[str, Turn] = {}
+    shown: list[Pixels] = []
+    for place, name in enumerate(references.names[: MOST + 1]):
+        path = PurePosixPath(name)
+        target = targets[0] if targets else path.parent.name
+        if not targets and target not in model.targets:
+            known = ", ".join(model.targets)
+            raise UserError(f"--reference: {name}: of which domain? give --domain, or a folder for each of {known}")
+        model.check_target(target)
+        try:
+            pixels = fit(references.open(place), form)
+        except (BadImage, OSError) as error:
+            raise UserError(f"--reference: {name}: {error}: mend or remove it") from error
+        images = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None] / 127.5 - 1
+        turn = _styled(model, model.styles_of(images, target))
+        turns[str(path.with_suffix("")) if len(references.names) > 1 else ""] = turn
+        shown.append(pixels)
+    if len(turns) < len(shown):
+        raise UserError("--reference: two of them have the same name: rename one")
+    return _few(Turns(turns, shown))
+
+
+def _seeded(model: FromImages, target: str, seed: int) -> Turn:
+    return lambda images: model.translate(images, target, [seed] * len(images))
+
+
+def _styled(model: Styled, style: Tensor) -> Turn:
+    return lambda images: model.styled(images, style)
+
+
+def _few(turns: Turns) -> Turns:
+    if len(turns.turns) > MOST:
+        raise UserError(f"more than {MOST} targets, styles or references at once: ask for fewer")
+    return turns
