@@ -196,7 +196,7 @@ class Pool(nn.Module):
                 continue
             shown.append(fake)
         self.count.fill_(count)
-        return torch.stack(shown)
+        return torch.stack(shown).contiguous(memory_format=torch.channels_last)
 
 
 def normalised(convolution: nn.Module, channels: int) -> list[nn.Module]:
