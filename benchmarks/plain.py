@@ -6,6 +6,7 @@ are those of the papers, as gancli has them; nothing of gancli is used here.
 """
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ def dcgan_generator(width: int, doublings: int = 4, latent: int = 100) -> nn.Seq
     """100 numbers to 3 channels of 4·2^doublings pixels."""
     widths = [width * min(2**level, 8) for level in reversed(range(doublings))]
     layers: list[nn.Module] = [nn.ConvTranspose2d(latent, widths[0], 4, 1, 0, bias=False)]
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in pairwise(widths):
         layers += [nn.BatchNorm2d(before), nn.ReLU(True), nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False)]
     last = nn.ConvTranspose2d(widths[-1], 3, 4, 2, 1, bias=False)
     return nn.Sequential(*layers, nn.BatchNorm2d(widths[-1]), nn.ReLU(True), last, nn.Tanh())
@@ -32,7 +33,7 @@ def dcgan_discriminator(width: int, halvings: int = 4) -> nn.Sequential:
     """3 channels of 4·2^halvings pixels to a logit."""
     widths = [width * min(2**level, 8) for level in range(halvings)]
     layers: list[nn.Module] = [nn.Conv2d(3, width, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, True)]
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in pairwise(widths):
         layers += [nn.Conv2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.LeakyReLU(0.2, True)]
     return nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 4, bias=False), nn.Flatten(0))
 
@@ -80,7 +81,9 @@ def noise_step(generator: nn.Module, discriminator: nn.Module, latent: tuple[int
 class UNet(nn.Module):
     """A level of Pix2Pix's generator around the next deeper one."""
 
-    def __init__(self, outer: int, inner: int, inside: "UNet | None", channels: int | None = None, drop: bool = False):
+    def __init__(
+        self, outer: int, inner: int, inside: "UNet | None", channels: int | None = None, drop: bool = False
+    ) -> None:
         super().__init__()
         down = nn.Conv2d(channels or outer, inner, 4, 2, 1, bias=False)
         up = nn.ConvTranspose2d(inner * (2 if inside else 1), channels or outer, 4, 2, 1, bias=channels is not None)
@@ -234,10 +237,8 @@ def stargan_generator(domains: int, width: int = 64, blocks: int = 6) -> nn.Sequ
     for inside in (width, 2 * width):
         layers += [nn.Conv2d(inside, 2 * inside, 4, 2, 1, bias=False), *normalised(2 * inside)]
     for _ in range(blocks):
-        first = [nn.Conv2d(4 * width, 4 * width, 3, 1, 1, bias=False), *normalised(4 * width)]
-        layers.append(
-            Residual(*first, nn.Conv2d(4 * width, 4 * width, 3, 1, 1, bias=False), *normalised(4 * width)[:1])
-        )
+        first, second = (nn.Conv2d(4 * width, 4 * width, 3, 1, 1, bias=False) for _ in range(2))
+        layers.append(Residual(first, *normalised(4 * width), second, normalised(4 * width)[0]))
     for inside in (4 * width, 2 * width):
         layers += [nn.ConvTranspose2d(inside, inside // 2, 4, 2, 1, bias=False), *normalised(inside // 2)]
     return nn.Sequential(*layers, nn.Conv2d(width, 3, 7, 1, 3, bias=False), nn.Tanh())
@@ -250,7 +251,7 @@ class StarDiscriminator(nn.Module):
         super().__init__()
         widths = [3, *(width * 2**level for level in range(6))]
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += [nn.Conv2d(before, after, 4, 2, 1), nn.LeakyReLU(0.01)]
         self.body = nn.Sequential(*layers)
         self.judge = nn.Conv2d(widths[-1], 1, 3, 1, 1, bias=False)

@@ -27,7 +27,6 @@ import plain
 import torch
 from data import photographs
 from pytorch_lightning import Callback, Trainer
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from gancli import models, precision, recipe, sampling, training
