@@ -208,6 +208,7 @@ class _Recorder(Callback):
         """Evaluate where that is due, and make this the last step where nothing better is to be hoped for."""
         if self.evaluator is None or not self.evaluator.due(self.step):
             return {}
+        model.check()
         measured = self.evaluator.measure(model)
         if self.evaluator.hopeless and not self.complete:
             self.progress.note(f"step {self.step:,}: evaluate.patience is at an end: {self.run.best_file.name} is best")
