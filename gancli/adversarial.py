@@ -24,7 +24,6 @@ Terms = dict[str, Tensor]
 Player = Literal["generator", "discriminator"]
 
 PLAYERS: tuple[Player, Player] = ("discriminator", "generator")
-SAMPLE_BATCH = 64
 
 
 def position_seed(*position: int | str) -> int:
@@ -344,6 +343,9 @@ class FromNoise(Adversarial):
     def sample(self, latents: Sequence[Tensor], labels: Sequence[int] | None = None) -> Iterator[Tensor]:
         """The images of some latents, in order, in batches in [-1, 1] on the CPU.
 
+        A batch has 64 images, or as many fewer as keep it to the memory of 64 of 128×128: a number that the recipe
+        alone decides, not the machine.
+
         Every batch is filled up to the same size: a matrix product may round differently for another number of rows,
         and sample i must not depend on how many others are asked for.
 
@@ -353,12 +355,13 @@ class FromNoise(Adversarial):
         """
         if labels is None:
             labels = [self.label(place) for place in range(len(latents))]
+        size = max(1, min(64, 64 * 128**2 // math.prod(self.recipe.data.shape[1:])))
         with evaluating(self.sampler) as generator, torch.inference_mode():
-            for start in range(0, len(latents), SAMPLE_BATCH):
-                rows = torch.stack(list(latents[start : start + SAMPLE_BATCH]))
-                spare = SAMPLE_BATCH - len(rows)
+            for start in range(0, len(latents), size):
+                rows = torch.stack(list(latents[start : start + size]))
+                spare = size - len(rows)
                 full = torch.cat([rows, rows.new_zeros(spare, *rows.shape[1:])]).to(self.device)
-                told = torch.tensor([*labels[start : start + SAMPLE_BATCH], *[0] * spare], device=self.device)
+                told = torch.tensor([*labels[start : start + size], *[0] * spare], device=self.device)
                 made = generator(full, told if self.classes else None)
                 yield made[: len(rows)].float().cpu()
 

@@ -196,7 +196,7 @@ class InstanceNorm(nn.InstanceNorm2d):
             functional.batch_norm(image, None, None, self.weight, self.bias, training=True, eps=self.eps)
             for image in torch.split(features, 1)
         ]
-        return torch.cat(images)
+        return torch.cat(images) if len(images) > 1 else images[0]
 
 
 def normalisation(norm: Literal["batch", "instance"], channels: int) -> nn.Module:

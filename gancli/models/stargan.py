@@ -103,11 +103,11 @@ class Discriminator(nn.Module):
         self.shrink = nn.Sequential(*layers)
         self.judge = nn.Conv2d(before, 1, 3, padding=1, bias=False)
         self.classify = nn.Conv2d(before, domains, (height >> halvings, pixels >> halvings), bias=False)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The outputs of both heads."""
-        maps = self.shrink(images.contiguous(memory_format=torch.channels_last))
+        # Differentiated twice for the penalty, convolutions this wide cost a quarter less channels first.
+        maps = self.shrink(images.contiguous())
         return self.judge(maps), self.classify(maps).flatten(1)
 
 
