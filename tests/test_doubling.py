@@ -68,13 +68,24 @@ def test_the_rules_of_the_paper() -> None:
     model = build(settings("dcgan"))
     kinds = [type(m) for m in model.modules() if not list(m.children())]
     assert not {nn.Linear, nn.MaxPool2d, nn.AvgPool2d} & set(kinds)
-    generator, discriminator = list(model.generator.grow), list(model.discriminator.shrink)
-    assert isinstance(generator[-1], nn.Tanh) and isinstance(generator[-2], nn.ConvTranspose2d)
-    assert not isinstance(discriminator[1], nn.BatchNorm2d)
+    leaves = [m for m in model.generator.modules() if not list(m.children())]
+    assert isinstance(leaves[-1], nn.ConvTranspose2d) and not isinstance(model.discriminator.shrink[1], nn.BatchNorm2d)
+    assert model.generator(1e3 * torch.randn(4, 100)).abs().max() <= 1
     weights = torch.cat([m.weight.flatten() for m in model.modules() if isinstance(m, nn.Conv2d)])
     assert weights.std().item() == pytest.approx(0.02, rel=0.01) and abs(weights.mean().item()) < 1e-4
     gains = torch.cat([m.weight for m in model.modules() if isinstance(m, nn.BatchNorm2d)])
     assert gains.mean().item() == pytest.approx(1, abs=0.005) and gains.std().item() == pytest.approx(0.02, rel=0.2)
+
+
+def test_a_class_has_gains_and_biases_of_its_own_in_the_generator() -> None:
+    network = dcgan.Generator(100, 4, (1, 8, 8), classes=3)
+    noise, labels = torch.randn(6, 100), torch.tensor([0, 1, 2, 0, 1, 2])
+    before = network(noise, labels)
+    with torch.no_grad():
+        network.grow[0].gain.weight[1] *= 2
+        network.grow[0].bias.weight[2] += 1
+    changed = (network(noise, labels) - before).abs().flatten(1).amax(1) > 1e-6
+    assert changed.tolist() == [False, True, True, False, True, True]
 
 
 def test_spectral_normalisation_bounds_every_layer() -> None:

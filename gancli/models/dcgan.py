@@ -15,7 +15,6 @@ from torch.nn.utils.parametrizations import spectral_norm
 from gancli import losses
 from gancli.adversarial import Batch, FromNoise, Terms
 from gancli.data.settings import DoubledImages, base_grid
-from gancli.models.gan import Tell
 from gancli.schema import Count, NonNegative, RecipeOnGrid
 
 
@@ -50,27 +49,26 @@ class Recipe(RecipeOnGrid):
 
 
 class Generator(nn.Module):
-    """N×latent_dim noise, and the classes' N indices where there are any, to N×C×H×W images in [-1, 1]."""
+    """N×latent_dim noise, and the classes' N indices where there are any, to N×C×H×W images in [-1, 1].
+
+    Classes are told by conditional BatchNorm: noise alone is what enters, so that no class can drown it.
+    """
 
     def __init__(self, latent_dim: int, width: int, shape: tuple[int, ...], classes: int = 0) -> None:
         super().__init__()
         channels, height, pixels = shape
         rows, columns, doublings = base_grid(height, pixels)
         widths = [width * min(2**level, 8) for level in reversed(range(doublings))]
-        self.tell = Tell(classes, latent_dim) if classes else None
-        code = latent_dim * (2 if classes else 1)
-        self.project = nn.ConvTranspose2d(code, widths[0], (rows, columns), bias=False)
-        layers: list[nn.Module] = [nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)]
-        for before, after in pairwise(widths):
-            layers += [_doubling(before, after), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
-        self.grow = nn.Sequential(*layers, _doubling(widths[-1], channels), nn.Tanh())
+        self.project = nn.ConvTranspose2d(latent_dim, widths[0], (rows, columns), bias=False)
+        self.grow = nn.ModuleList(_Doubling(before, after, classes) for before, after in pairwise([*widths, channels]))
         prepared(self)
 
     def forward(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
         """The images."""
-        code = noise if self.tell is None else self.tell(noise, labels)
-        images: Tensor = self.grow(self.project(code[:, :, None, None]))
-        return images
+        maps: Tensor = self.project(noise[:, :, None, None])
+        for doubling in self.grow:
+            maps = doubling(maps, labels)
+        return maps.tanh()
 
 
 class Discriminator(nn.Module):
@@ -87,15 +85,18 @@ class Discriminator(nn.Module):
         channels, height, pixels = shape
         rows, columns, doublings = base_grid(height, pixels)
         widths = [width * min(2**level, 8) for level in range(doublings)]
-        layers: list[nn.Module] = [_halving(channels, width), nn.LeakyReLU(0.2, inplace=True)]
+        # BatchNorm has biases of its own. With none anywhere, an image half as bright would get half the output, and
+        # a gray one 0 whatever the weights: the generator would hide there.
+        bias = norm != "batch"
+        layers: list[nn.Module] = [_halving(channels, width, bias=bias), nn.LeakyReLU(0.2, inplace=True)]
         for before, after in pairwise(widths):
-            layers.append(_halving(before, after))
+            layers.append(_halving(before, after, bias=bias))
             if norm == "batch":
                 layers.append(nn.BatchNorm2d(after))
             layers.append(nn.LeakyReLU(0.2, inplace=True))
         self.shrink = nn.Sequential(*layers)
         # One vector for all images, and after it one for each class.
-        self.judge = nn.Conv2d(widths[-1], 1 + classes, (rows, columns), bias=False)
+        self.judge = nn.Conv2d(widths[-1], 1 + classes, (rows, columns), bias=bias)
         prepared(self)
         if norm == "spectral":
             for layer in [*self.shrink, self.judge]:
@@ -141,8 +142,33 @@ def initialise(module: nn.Module) -> None:
         nn.init.normal_(module.weight, 0, 0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.BatchNorm2d):
+    elif isinstance(module, nn.BatchNorm2d) and module.affine:
         nn.init.normal_(module.weight, 1, 0.02)
+
+
+class _Doubling(nn.Module):
+    """BatchNorm, ReLU and a fractionally strided convolution: N×before×h×w to N×after×2h×2w.
+
+    Each class has gains and biases of its own: de Vries et al. 2017, arXiv:1707.00683, section 3.
+    """
+
+    def __init__(self, before: int, after: int, classes: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(before, affine=not classes)
+        self.gain = nn.Embedding(classes, before) if classes else None
+        self.bias = nn.Embedding(classes, before) if classes else None
+        if self.gain is not None and self.bias is not None:
+            nn.init.normal_(self.gain.weight, 1, 0.02)
+            nn.init.zeros_(self.bias.weight)
+        self.enlarge = nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=False)
+
+    def forward(self, maps: Tensor, labels: Tensor | None) -> Tensor:
+        """The larger maps."""
+        maps = self.norm(maps)
+        if self.gain is not None and self.bias is not None:
+            maps = maps * self.gain(labels)[:, :, None, None] + self.bias(labels)[:, :, None, None]
+        doubled: Tensor = self.enlarge(maps.relu_())
+        return doubled
 
 
 def prepared(network: nn.Module) -> None:
@@ -151,9 +177,5 @@ def prepared(network: nn.Module) -> None:
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _doubling(before: int, after: int) -> nn.Module:
-    return nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=False)
-
-
-def _halving(before: int, after: int) -> nn.Module:
-    return nn.Conv2d(before, after, 4, stride=2, padding=1, bias=False)
+def _halving(before: int, after: int, *, bias: bool) -> nn.Module:
+    return nn.Conv2d(before, after, 4, stride=2, padding=1, bias=bias)
