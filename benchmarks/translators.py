@@ -3,10 +3,10 @@
     python benchmarks/translators.py figures runs/pix2pix-shapes
     python benchmarks/translators.py speed runs/cyclegan-shapes
 
-Differences (L1) are means over images in [0, 1]. Pairs are compared with their targets, beside three that know nothing:
-the input itself, the mean of all training targets, and the target of the training pair whose input is nearest. Of the
-built-in shapes the colour and the place of what was made are read by rule; of other unpaired data a classifier of the
-two domains, trained on the training images, judges what was made.
+Differences (L1) are means over images in [0, 1]. Pairs are compared with their targets, beside four that know nothing:
+the input itself, the mean colour and the mean image of all training targets, and the target of the training pair whose
+input is nearest. Of the built-in shapes the colour and the place of what was made are read by rule; of other unpaired
+data a classifier of the two domains, trained on the training images, judges what was made.
 """
 
 import argparse
@@ -61,6 +61,7 @@ def paired(model: FromImages) -> dict[str, Any]:
     found = {
         "l1": difference(turned(model, inputs, target), targets),
         "l1_identity": difference(inputs, targets),
+        "l1_mean_colour": difference(answers.mean((0, 2, 3), keepdim=True), targets),
         "l1_mean_image": difference(answers.mean(0, keepdim=True), targets),
         "l1_nearest_input": difference(answers[nearest], targets),
     }

@@ -14,6 +14,8 @@ from gancli.metrics.evaluate import HEADLINES
 
 BESIDE = ("step", "images", "seconds")
 LOG2 = float(np.log(2))
+SPREAD = 30
+"""The largest loss to the smallest from which on a linear axis would show the small ones as one line at 0."""
 
 
 def draw_curves(rows: list[dict[str, float]], path: Path) -> None:
@@ -41,6 +43,9 @@ def draw_curves(rows: list[dict[str, float]], path: Path) -> None:
             points = [(row["step"], row[name]) for row in rows if name in row]
             marker = "." if title in measured else ""
             axis.plot(*zip(*points, strict=True), label=name.replace("_", " "), linewidth=1, marker=marker)
+        values = [row[name] for row in rows for name in found if name in row]
+        if title == "losses" and 0 < SPREAD * min(values) < max(values):
+            axis.set_yscale("log")  # a weight of 100 beside one of 1
         axis.set_ylabel(title)
         axis.grid(alpha=0.3)
         if "jensen_shannon" in found:

@@ -7,9 +7,10 @@ from torch import nn
 from gancli import models, recipe
 from gancli.data.settings import base_grid
 from gancli.models import dcgan
+from gancli.schema import RecipeOnGrid
 from gancli.training import build
 
-FAMILIES = [name for name in models.names() if "width" in models.schema(name).model_fields]
+FAMILIES = [name for name in models.names() if issubclass(models.schema(name), RecipeOnGrid)]
 
 
 def settings(family: str, **values):
