@@ -1,6 +1,7 @@
 """Scoring: images, what they are compared with, and metrics in; numbers with the protocol to repeat them out."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -194,12 +195,21 @@ def score_each(
     merged: Record = {"values": {name: _plain(value) for name, value in values.items()}}
     for name, record in records.items():
         merged["values"] |= {f"{value} {name}": found for value, found in record["values"].items()}
-    merged["warnings"] = [f"{name}: {warning}" for name, record in records.items() for warning in record["warnings"]]
+    merged["warnings"] = _once({name: record["warnings"] for name, record in records.items()})
     for key, entry in first.items():
         if key not in ("values", "warnings"):
             entries = {name: record.get(key) for name, record in records.items()}
             merged |= {key: entry} if all(other == entry for other in entries.values()) else {key: entries}
     return merged
+
+
+def _once(warnings: Mapping[str, Sequence[str]]) -> list[str]:
+    """The warnings by name; of those that differ in their numbers alone the first, and how many more there are."""
+    kinds: dict[str, list[str]] = {}
+    for name, some in warnings.items():
+        for warning in some:
+            kinds.setdefault(re.sub(r"\d[\d,]*", "", warning), []).append(f"{name}: {warning}")
+    return [first + (f" (and {len(more)} more like this)" if more else "") for first, *more in kinds.values()]
 
 
 def of_points(word: str, seed: int) -> Record | None:

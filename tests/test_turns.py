@@ -212,10 +212,14 @@ def test_every_pair_of_domains_is_scored(runs) -> None:
 def test_means_by_seed_and_by_reference_are_apart(monkeypatch) -> None:
     values = {"x": 1.0, "y": 3.0, "x by reference": 10.0}
     named = iter(values.values())
-    monkeypatch.setattr(scoring, "score", lambda *_, **__: {"values": {"fid": next(named)}, "warnings": []})
+    few = (["2 images are few", "dark"], ["1,300 images are few"], ["7 images are few"])
+    warned = iter(few)
+    monkeypatch.setattr(scoring, "score", lambda *_, **__: {"values": {"fid": next(named)}, "warnings": next(warned)})
     sides = {name: (subjects.of_source("shapes:20", None), None) for name in values}
-    found = scoring.score_each(sides, None, ["fid"])["values"]
-    assert found == {"fid": 2, "fid by reference": 10, **{f"fid {name}": value for name, value in values.items()}}
+    record = scoring.score_each(sides, None, ["fid"])
+    means = {"fid": 2, "fid by reference": 10}
+    assert record["values"] == means | {f"fid {name}": value for name, value in values.items()}
+    assert record["warnings"] == ["x: 2 images are few (and 2 more like this)", "x: dark"], "each kind once"
 
 
 def test_attributes_are_scored_against_images_that_have_them(runs) -> None:
