@@ -11,8 +11,7 @@ printed on the box: give your own. Lightning's DDP is assumed: every GPU holds a
 import argparse
 from typing import Any, NamedTuple
 
-from speed import Clock, fit, noise, settings_of
-from torch.utils.flop_counter import FlopCounterMode
+from speed import Clock, Flops, fit, noise, settings_of
 
 from gancli import training
 from gancli.adversarial import PLAYERS
@@ -49,10 +48,10 @@ def work(plan: Plan) -> tuple[float, float]:
     """FLOPs of an image in training and bytes of gradients of a step, the generator's turns in their share."""
     settings = settings_of(plan.values | {"train": {"batch_size": 2}})
     model, steps = training.build(settings), settings.critic_steps
-    with FlopCounterMode(display=False) as counter:
+    with Flops() as counter:
         fit(model, noise(settings, 8), steps, Clock(), "float32")
     size = {player: sum(p.nbytes for p in getattr(model, player).parameters()) for player in PLAYERS}
-    return counter.get_total_flops() / (2 * steps), size["discriminator"] + size["generator"] / steps
+    return counter.total / (2 * steps), size["discriminator"] + size["generator"] / steps
 
 
 def main() -> None:
