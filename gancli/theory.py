@@ -66,16 +66,25 @@ class Witness:
             self.model.discriminator_loss(batch, torch.from_numpy(self.points()).float())
         return {name: value for name, value in self.model.means().items() if name in ("jensen_shannon", "wasserstein")}
 
+    def pushed(self, count: int) -> tuple[Floats, Floats]:
+        """Noise of one number, from the middle of each of N equally likely parts, and what becomes of it: N×1 each."""
+        middles = (torch.arange(count)[:, None] + 0.5) / count
+        noise = torch.special.ndtri(middles) if self.model.recipe.noise == "normal" else 2 * middles - 1
+        made = torch.cat(list(self.model.sample(list(noise))))
+        return noise.double().numpy(), made.double().numpy()
+
     def picture(self) -> Image.Image:
         """Data, model and discriminator in one picture, the same view at every step."""
         model, points = self.model, self.points()
-        figure = Figure(figsize=(5.2, 5.4), dpi=100, layout="constrained")
-        (self._line if self._known.dimensions == 1 else self._plane)(figure, points)
+        line = self._known.dimensions == 1
+        figure = Figure(figsize=(5.2, 5.4 if line else 4.8), dpi=100, layout="constrained")
+        (self._line if line else self._plane)(figure, points)
         title = f"{self._known.name}, {model.recipe.model}, step {model.step:,}"
         figure.suptitle(f"{title}\n{_words(self.divergences(points), self._known)}", fontsize=10)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", pil_kwargs={"compress_level": 1})
-        return Image.open(buffer).convert("RGB").quantize(64)
+        # With k-means after it: a median cut alone spends the palette on grays, and the points lose their colours.
+        return Image.open(buffer).convert("RGB").quantize(64, Image.Quantize.MEDIANCUT, kmeans=3)
 
     def _line(self, figure: Figure, points: Floats) -> None:
         """Figure 1 of Goodfellow et al. 2014: densities and D above, the way from noise to data below."""
@@ -86,6 +95,8 @@ class Witness:
         x = np.linspace(low, high, 400)
         density = np.exp(self._known.log_density(x[:, None]))
         above.plot(x, density, color=DATA, linestyle=":", linewidth=2, label="$p_{data}$")
+        if model.recipe.latent_dim == 1:  # noise without chance shows p_g as it is
+            points = self.pushed(POINTS)[1]
         cells = np.linspace(low, high, 81)
         counts, _ = np.histogram(points[:, 0], cells)
         heights = counts / len(points) / np.diff(cells)
@@ -102,7 +113,7 @@ class Witness:
             judge.plot(x, said, color=JUDGE, linestyle="--", label="D(x)")
             middles = (cells[:-1] + cells[1:]) / 2
             known = np.exp(self._known.log_density(middles[:, None]))
-            seen = known + heights > 1e-3 * density.max()  # elsewhere it is the ratio of two chances
+            seen = known + heights > 1e-2 * density.max()  # elsewhere it is the ratio of two handfuls
             best = np.where(seen, known / np.maximum(known + heights, 1e-12), np.nan)
             judge.plot(middles, best, color=BEST, linewidth=1, label="D*(x), the best D")
             judge.axhline(0.5, color="gray", linewidth=0.5)
@@ -111,12 +122,9 @@ class Witness:
         above.legend(lines, [str(line.get_label()) for line in lines], loc="upper right", fontsize=8, ncols=2)
 
         if model.recipe.latent_dim == 1:
-            places = torch.linspace(-1, 1, LINES)[:, None]
-            if model.recipe.noise == "normal":
-                places = torch.special.ndtri((places + 1) / 2 * 0.998 + 0.001)
-            made = torch.cat(list(model.sample(list(places))))[:, 0].numpy()
-            z = np.interp(places[:, 0].numpy(), places[[0, -1], 0].numpy(), view)
-            below.plot(np.stack([z, made]), np.tile([[0], [1]], len(z)), color=MODEL, linewidth=0.7)
+            noise, made = self.pushed(LINES)
+            z = np.interp(noise[:, 0], noise[[0, -1], 0], view)
+            below.plot(np.stack([z, made[:, 0]]), np.tile([[0], [1]], LINES), color=MODEL, linewidth=0.7)
             below.set_yticks([0, 1], ["z", "x = G(z)"])
         else:
             below.plot(points[:SHOWN, 0], np.zeros(len(points[:SHOWN])), "|", color=MODEL, alpha=0.3)
@@ -133,8 +141,9 @@ class Witness:
         critic = _loss(self.model) == "wasserstein"
         levels = _levels(said) if critic else np.linspace(0, 1, 11)
         filled = axis.contourf(x, y, said, levels, cmap="Greys_r", vmin=_below(levels), vmax=levels[-1])
-        axis.contour(x, y, said, levels if critic else [0.5], colors=JUDGE, linewidths=0.5 if critic else 1)
-        bar = figure.colorbar(filled, ax=axis, shrink=0.75)
+        lines = levels if critic else [0.5]
+        axis.contour(x, y, said, lines, colors=JUDGE, linestyles="solid", linewidths=0.5 if critic else 1)
+        bar = figure.colorbar(filled, ax=axis, shrink=0.75, format="%.2g")
         bar.set_label("critic f(x): the slope is what moves G" if critic else "D(x), and the line where it is 1/2")
         bar.ax.tick_params(labelsize=8)
         for name, colour, place in (("data", DATA, self._reals), ("generated", MODEL, points[:SHOWN])):
