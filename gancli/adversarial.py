@@ -24,7 +24,6 @@ Terms = dict[str, Tensor]
 Player = Literal["generator", "discriminator"]
 
 PLAYERS: tuple[Player, Player] = ("discriminator", "generator")
-SAMPLE_BATCH = 64
 
 
 def position_seed(*position: int | str) -> int:
@@ -66,6 +65,7 @@ class Adversarial(LightningModule, ABC):
         self._batch: Batch = {}
         self._watched: dict[str, list[Tensor]] = {}
         self._owned: dict[Player, list[nn.Parameter]] = {}
+        self._doubt: Tensor | float = 0.0
 
     @abstractmethod
     def generate(self, batch: Batch) -> Any:
@@ -155,10 +155,31 @@ class Adversarial(LightningModule, ABC):
             *_floats(self._batch).values(),
         ]
         total = torch.stack([tensor.detach().sum(dtype=torch.float32) for tensor in found]).sum()
-        if not math.isfinite(total.item()):
-            self._name_culprit(player, terms)
+        if self._asynchronous:
+            self._doubt = self._doubt + total * 0  # once not finite, it stays so
+        elif not math.isfinite(total.item()):
+            self._name_culprit(self.step + 1, player, terms)
 
-    def _name_culprit(self, player: Player, terms: Terms) -> None:
+    @property
+    def _asynchronous(self) -> bool:
+        """Whether the device works on while its orders are given: to look at a number is then to wait for it."""
+        return self.device.type == "cuda"
+
+    def check(self) -> None:
+        """Stop if a number was not finite since the last call, where looking in every turn would cost too much.
+
+        Called before anything is written. Until then weights may be lost in memory, but never in a file.
+
+        Raises:
+            Diverged: one was.
+        """
+        if isinstance(self._doubt, Tensor) and not math.isfinite(self._doubt.item()):
+            for player in PLAYERS:
+                self._name_culprit(self.step, player, {})
+            raise Diverged(self.step, "a turn's sum of losses, gradients and weights")
+        self._doubt = 0.0
+
+    def _name_culprit(self, step: int, player: Player, terms: Terms) -> None:
         """Say what is not finite, causes before their effects: a weight, the input, a term of the loss, a gradient."""
         gradients = {n: p.grad for n, p in getattr(self, player).named_parameters() if p.grad is not None}
         for tensors, what in (
@@ -168,7 +189,7 @@ class Adversarial(LightningModule, ABC):
             (gradients, f"the {player}'s gradient of"),
         ):
             if (name := weights.not_finite(tensors)) is not None:
-                raise Diverged(self.step + 1, f"{what} '{name}'")
+                raise Diverged(step, f"{what} '{name}'")
 
     def _update_average(self, average: nn.Module) -> None:
         # The decay grows to its value over the first turns, so that the initial weights are soon forgotten.
@@ -199,7 +220,12 @@ class Adversarial(LightningModule, ABC):
         return dict(zip(means, values, strict=True))
 
     def observed(self) -> dict[str, float]:
-        """The means of what was watched, and the learning rates."""
+        """The means of what was watched, and the learning rates.
+
+        Raises:
+            Diverged: a number was not finite.
+        """
+        self.check()
         rates = {
             f"learning_rate_{player}": optimizer.param_groups[0]["lr"]
             for player, optimizer in zip(PLAYERS, cast(list[Any], self.optimizers()), strict=True)
@@ -219,8 +245,9 @@ class Adversarial(LightningModule, ABC):
         """All that an exact resume needs beside the number of the step.
 
         Raises:
-            Diverged: a number in it is not finite.
+            Diverged: a number in it is not finite, or one was on the way there.
         """
+        self.check()
         learned = state.collect(self, self._optimizers())
         if (name := weights.not_finite(learned)) is not None:
             raise Diverged(self.step, f"'{name}'")
@@ -316,6 +343,9 @@ class FromNoise(Adversarial):
     def sample(self, latents: Sequence[Tensor], labels: Sequence[int] | None = None) -> Iterator[Tensor]:
         """The images of some latents, in order, in batches in [-1, 1] on the CPU.
 
+        A batch has 64 images, or as many fewer as keep it to the memory of 64 of 128×128: a number that the recipe
+        alone decides, not the machine.
+
         Every batch is filled up to the same size: a matrix product may round differently for another number of rows,
         and sample i must not depend on how many others are asked for.
 
@@ -325,12 +355,13 @@ class FromNoise(Adversarial):
         """
         if labels is None:
             labels = [self.label(place) for place in range(len(latents))]
+        size = max(1, min(64, 64 * 128**2 // math.prod(self.recipe.data.shape[1:])))
         with evaluating(self.sampler) as generator, torch.inference_mode():
-            for start in range(0, len(latents), SAMPLE_BATCH):
-                rows = torch.stack(list(latents[start : start + SAMPLE_BATCH]))
-                spare = SAMPLE_BATCH - len(rows)
+            for start in range(0, len(latents), size):
+                rows = torch.stack(list(latents[start : start + size]))
+                spare = size - len(rows)
                 full = torch.cat([rows, rows.new_zeros(spare, *rows.shape[1:])]).to(self.device)
-                told = torch.tensor([*labels[start : start + SAMPLE_BATCH], *[0] * spare], device=self.device)
+                told = torch.tensor([*labels[start : start + size], *[0] * spare], device=self.device)
                 made = generator(full, told if self.classes else None)
                 yield made[: len(rows)].float().cpu()
 

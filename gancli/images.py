@@ -1,9 +1,9 @@
 """Tensors to pictures: PNG files, grids, animations."""
 
+import io
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +11,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from gancli.data.store import in_order
+
+K = TypeVar("K")
 Pixels = npt.NDArray[np.uint8]
 
+AHEAD = 256
+"""Images that may wait to be encoded."""
 CELL = 64
 """Least side in pixels of a picture in a grid: smaller ones are enlarged by a whole factor."""
 
@@ -28,24 +33,16 @@ def picture(image: Pixels) -> Image.Image:
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
-def save_png(image: Pixels, path: Path) -> None:
-    """One H×W×C image as a PNG file."""
-    picture(image).save(path, format="PNG", compress_level=1)
+def png(image: Pixels) -> bytes:
+    """One H×W×C image as the content of a PNG file."""
+    content = io.BytesIO()
+    picture(image).save(content, format="PNG", compress_level=1)
+    return content.getvalue()
 
 
-def save_all(images: Iterable[tuple[Path, Pixels]]) -> Iterator[Path]:
-    """Save PNG files while the next images are being made; yields each path when its file is written."""
-    with ThreadPoolExecutor() as pool:
-        pending = []
-        for path, image in images:
-            pending.append((path, pool.submit(save_png, image, path)))
-            while len(pending) > 256:
-                done, future = pending.pop(0)
-                future.result()
-                yield done
-        for done, future in pending:
-            future.result()
-            yield done
+def encode_all(images: Iterable[tuple[K, Pixels]]) -> Iterator[tuple[K, bytes]]:
+    """PNG files of H×W×C images, in order, encoded on other threads while the next images are being made."""
+    return in_order(lambda keyed: (keyed[0], png(keyed[1])), images, AHEAD)
 
 
 def grid(images: Pixels, columns: int | None = None, gap: int = 2) -> Pixels:

@@ -18,6 +18,7 @@ def discriminator(loss: Adversarial, real: Tensor, fake: Tensor) -> dict[str, Te
 
     With D = sigmoid(logit), -log D = softplus(-logit) and -log(1 - D) = softplus(logit), which never overflow.
     """
+    real, fake = exact(real), exact(fake)
     match loss:
         # -V(D, G) = -E log D(x) - E log(1 - D(G(z))): Goodfellow et al. 2014, equation 1.
         case "non-saturating" | "minimax":
@@ -41,6 +42,7 @@ def generator(loss: Adversarial, fake: Tensor, real: Tensor | None = None) -> Te
 
     Only the relativistic loss looks at the outputs on reals.
     """
+    fake = exact(fake)
     match loss:
         # -E log D(G(z)): Goodfellow et al. 2014, section 3, the objective with strong gradients early in learning.
         case "non-saturating":
@@ -54,7 +56,7 @@ def generator(loss: Adversarial, fake: Tensor, real: Tensor | None = None) -> Te
         # E softplus(-(D(G(z)) - D(x))): Huang et al. 2024, equation 2, with the players' roles exchanged.
         case "relativistic":
             assert real is not None
-            return softplus(real - fake).mean()
+            return softplus(exact(real) - fake).mean()
         # -E D(G(z)): Miyato et al. 2018, equation 17; Arjovsky et al. 2017, theorem 3.
         case "hinge" | "wasserstein":
             return -fake.mean()
@@ -69,6 +71,11 @@ def probability(loss: Adversarial, output: Tensor) -> Tensor:
     return output.clamp(0, 1) if loss == "least-squares" else output.sigmoid()
 
 
+def exact(outputs: Tensor) -> Tensor:
+    """Outputs of a network as a loss is computed from them: in float32, whatever the network computed in."""
+    return outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+
+
 def classification(logits: Tensor, labels: Tensor) -> Tensor:
     """-E log of the probability that N×K logits give to the labels: Choi et al. 2018, arXiv:1711.09020, equations 2, 3.
 
@@ -77,6 +84,7 @@ def classification(logits: Tensor, labels: Tensor) -> Tensor:
         labels: N indices of domains that exclude each other, or N×K attributes that are each 0 or 1, whose losses are
             summed.
     """
+    logits = exact(logits)
     if labels.ndim == 1:
         return cross_entropy(logits, labels)
     return binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="sum") / len(labels)
@@ -125,6 +133,6 @@ def _slopes(critic: Judge, images: Tensor) -> Tensor:
     In float32 whatever the networks use: the squares of small bfloat16 gradients lose what the penalty is about.
     """
     with torch.autocast(images.device.type, enabled=False):
-        images = images.detach().to(torch.promote_types(images.dtype, torch.float32)).requires_grad_()
+        images = exact(images.detach()).requires_grad_()
         (slopes,) = torch.autograd.grad(critic(images).sum(), images, create_graph=True)
     return torch.flatten(slopes, 1)

@@ -107,6 +107,13 @@ class Run:
             differences = ", ".join(f"{key}: {before.get(key)} -> {after.get(key)}" for key in changed)
             raise UserError(f"{self.path}: cannot resume with another recipe ({differences}): start another with --out")
 
+    def as_before(self, settings: Recipe) -> Recipe:
+        """The recipe of a training to be resumed, where what it leaves to the machine is what the run began with."""
+        if settings.train.precision != "auto":
+            return settings
+        kept = {"precision": self.recipe().train.precision}
+        return settings.model_copy(update={"train": settings.train.model_copy(update=kept)})
+
     def clear(self) -> None:
         """Remove what an earlier training wrote here; its recipe goes last, for until then it is a run."""
         for folder in (self.samples, self.checkpoints):

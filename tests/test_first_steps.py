@@ -56,7 +56,7 @@ def first_steps(values: dict[str, object], folder: Path) -> list[dict[str, float
     """The losses of six steps, the mean of each two a row."""
     width = {} if values["model"] == "gan" else {"width": 8}
     data = {"source": "digits", "image_size": 8, "channels": 1}
-    train = {"steps": 6, "log_every": 2, "batch_size": 16}
+    train = {"precision": "float32", "steps": 6, "log_every": 2, "batch_size": 16}
     recipe = folder / "recipe.yaml"
     recipe.write_text(json.dumps({"data": data, "train": train} | width | values))
     assert run_gancli("train", recipe, "--out", folder / "run", "-q") == 0

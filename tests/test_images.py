@@ -1,5 +1,7 @@
 """Tensors to pictures, pixel by pixel."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -35,11 +37,12 @@ def test_small_images_are_enlarged_by_a_whole_factor() -> None:
     assert sheet.shape == (64, 64, 1) and (sheet[::8, ::8] == checker[0]).all()
 
 
-def test_png_files_are_lossless(tmp_path) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (3, 5, 7, 3), np.uint8)
-    paths = [tmp_path / f"{n}.png" for n in range(3)]
-    assert list(images.save_all(zip(paths, pixels, strict=True))) == paths
-    assert all((np.asarray(Image.open(path)) == image).all() for path, image in zip(paths, pixels, strict=True))
+def test_png_files_are_lossless_and_in_order() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (images.AHEAD + 50, 5, 7, 3), np.uint8)
+    encoded = list(images.encode_all(enumerate(pixels)))
+    assert [number for number, _ in encoded] == list(range(len(pixels)))
+    for (_, content), image in zip(encoded, pixels, strict=True):
+        assert (np.asarray(Image.open(io.BytesIO(content))) == image).all()
 
 
 def test_a_walk_goes_along_the_sphere_through_every_station() -> None:

@@ -62,7 +62,7 @@ def _train(
         if out is not None or force:
             raise UserError("--resume continues a run where it is: leave out --out and --force")
         run = Run.open(resume)
-        settings = models.validate(read(catalogue.find(name) if name else run.recipe_file, sets))
+        settings = run.as_before(models.validate(read(catalogue.find(name) if name else run.recipe_file, sets)))
     elif name is None:
         raise UserError("give a recipe (gancli recipes lists the shipped ones), or --resume RUN")
     else:
@@ -109,8 +109,7 @@ def _plan(settings: "Recipe", run: "Run", progress: Progress) -> str:
     from gancli.training import build
 
     dataset = _load(settings, progress)
-    settings = settings.resolved(dataset.classes)
-    model = build(settings)
+    model = build(settings.resolved(dataset.classes))
     counts = [
         f"{player}: {sum(p.numel() for p in getattr(model, player).parameters()):,} parameters"
         for player in ("generator", "discriminator")
@@ -118,4 +117,4 @@ def _plan(settings: "Recipe", run: "Run", progress: Progress) -> str:
     classes = f" of {len(dataset.classes)} classes" if dataset.classes else ""
     images = f"{len(dataset):,} training images{classes}" if isinstance(dataset, Dataset) else "drawn without end"
     found = f"data: {settings.data.source}: {images}"
-    return "\n".join([recipe.dump(settings), *counts, found, f"run: {run.path}"])
+    return "\n".join([recipe.dump(model.recipe), *counts, found, f"run: {run.path}"])

@@ -196,14 +196,14 @@ class Pool(nn.Module):
                 continue
             shown.append(fake)
         self.count.fill_(count)
-        return torch.stack(shown)
+        return torch.stack(shown).contiguous(memory_format=torch.channels_last)
 
 
 def normalised(convolution: nn.Module, channels: int) -> list[nn.Module]:
     """A convolution with InstanceNorm and ReLU."""
-    return [convolution, nn.InstanceNorm2d(channels), nn.ReLU(inplace=True)]
+    return [convolution, pix2pix.InstanceNorm(channels), nn.ReLU(inplace=True)]
 
 
 def _residual(channels: int) -> Residual:
     first = [nn.ReflectionPad2d(1), *normalised(nn.Conv2d(channels, channels, 3), channels)]
-    return Residual(*first, nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3), nn.InstanceNorm2d(channels))
+    return Residual(*first, nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3), pix2pix.InstanceNorm(channels))

@@ -182,9 +182,26 @@ class BatchNorm(nn.BatchNorm2d):
         return functional.instance_norm(features, weight=self.weight, bias=self.bias, eps=self.eps)
 
 
+class InstanceNorm(nn.InstanceNorm2d):
+    """InstanceNorm that leaves features channels last in training, as the convolutions around it have them.
+
+    PyTorch's own puts them channels first, and on a CPU that takes three times as long as the normalisation.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The features N×C×h×w, normalised."""
+        if not self.training or features.is_cuda:
+            return super().forward(features)
+        images = [
+            functional.batch_norm(image, None, None, self.weight, self.bias, training=True, eps=self.eps)
+            for image in torch.split(features, 1)
+        ]
+        return torch.cat(images) if len(images) > 1 else images[0]
+
+
 def normalisation(norm: Literal["batch", "instance"], channels: int) -> nn.Module:
     """The normalisation of a name; InstanceNorm without gain and bias, as the authors have it."""
-    return BatchNorm(channels) if norm == "batch" else nn.InstanceNorm2d(channels)
+    return BatchNorm(channels) if norm == "batch" else InstanceNorm(channels)
 
 
 @contextmanager

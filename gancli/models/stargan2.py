@@ -13,12 +13,13 @@ from typing import Annotated, Any, Literal, NamedTuple, cast
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, instance_norm, interpolate, l1_loss, leaky_relu
+from torch.nn.functional import avg_pool2d, interpolate, l1_loss, leaky_relu
 
 from gancli import losses
 from gancli.adversarial import Batch, Player, Terms, frozen, position_seed
 from gancli.data.settings import DoubledDomains, base_grid
 from gancli.from_images import Styled
+from gancli.models.pix2pix import InstanceNorm
 from gancli.schema import Count, NonNegative, Positive, RecipeOfDomains, Share, TrainFromImages
 
 STYLES = 3
@@ -111,9 +112,7 @@ class Generator(nn.Module):
                 ),
             ]
         )
-        self.end = nn.Sequential(
-            nn.InstanceNorm2d(first, affine=True), nn.LeakyReLU(0.2), nn.Conv2d(first, channels, 1)
-        )
+        self.end = nn.Sequential(InstanceNorm(first, affine=True), nn.LeakyReLU(0.2), nn.Conv2d(first, channels, 1))
         _prepared(self)
 
     def forward(self, images: Tensor, styles: Tensor) -> Tensor:
@@ -324,9 +323,9 @@ class _Residual(nn.Module):
     def __init__(self, before: int, after: int, *, halve: bool = False, norm: bool = False) -> None:
         super().__init__()
         self.halves = halve
-        self.first_norm = nn.InstanceNorm2d(before, affine=True) if norm else nn.Identity()
+        self.first_norm = InstanceNorm(before, affine=True) if norm else nn.Identity()
         self.first = nn.Conv2d(before, before, 3, padding=1)
-        self.second_norm = nn.InstanceNorm2d(before, affine=True) if norm else nn.Identity()
+        self.second_norm = InstanceNorm(before, affine=True) if norm else nn.Identity()
         self.second = nn.Conv2d(before, after, 3, padding=1)
         self.shortcut = nn.Identity() if before == after else nn.Conv2d(before, after, 1, bias=False)
 
@@ -371,10 +370,11 @@ class _AdaptiveNorm(nn.Module):
     def __init__(self, style_dim: int, width: int) -> None:
         super().__init__()
         self.told = nn.Linear(style_dim, 2 * width)
+        self.norm = InstanceNorm(width)
 
     def forward(self, maps: Tensor, styles: Tensor) -> Tensor:
         gain, bias = self.told(styles)[:, :, None, None].chunk(2, dim=1)
-        styled: Tensor = (1 + gain) * instance_norm(maps) + bias
+        styled: Tensor = (1 + gain) * self.norm(maps) + bias
         return styled
 
 

@@ -1,0 +1,79 @@
+"""What each command imports, which is most of the time that it takes to answer: counted in modules, not seconds."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+from commands import run_gancli
+
+from gancli.cli import app
+
+HEAVY = {"torch", "pytorch_lightning", "numpy", "matplotlib", "scipy", "sklearn", "PIL"}
+COMMANDS = sorted(command.name or command.callback.__name__.replace("_", "-") for command in app.registered_commands)
+
+
+def loaded_after(statement: str) -> set[str]:
+    """The modules that a fresh interpreter holds after a statement."""
+    code = f"import sys\ntry:\n    {statement}\nexcept SystemExit:\n    pass\nprint('MODULES', *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.rpartition("MODULES ")[2].split())
+
+
+def loaded_by(*words: object) -> set[str]:
+    """The modules that a command has loaded at its end."""
+    arguments = list(map(str, ["gancli", *words]))
+    modules = loaded_after(f"sys.argv = {arguments!r}; from gancli.cli import main; main()")
+    assert "gancli.cli" in modules
+    return modules
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("start")
+    assert run_gancli("train", tiny.write("dcgan", folder), "--out", folder / "run", "-q") == 0
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def base() -> set[str]:
+    return loaded_after("import torch, pytorch_lightning")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_needs_nothing_heavy(command: str) -> None:
+    modules = loaded_by(command, "--help")
+    assert not HEAVY & modules
+    assert len(modules) <= 700
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["train", "no-such-recipe"], ["recipes"], ["schema"], ["validate", "gan-digits"]]
+)
+def test_what_needs_no_network_answers_without_torch(words: list[str]) -> None:
+    modules = loaded_by(*words)
+    assert not HEAVY & modules
+    assert len(modules) <= 700
+
+
+def test_reading_every_recipe_needs_no_torch() -> None:
+    modules = loaded_after(
+        "from gancli import catalogue, models, recipe; "
+        "[models.validate(recipe.read(catalogue.find(name))) for name in catalogue.names()]"
+    )
+    assert "gancli.schema" in modules
+    assert not {"torch", "pytorch_lightning", "numpy"} & modules
+
+
+def test_sampling_needs_little_beside_lightning(run: Path, base: set[str], tmp_path: Path) -> None:
+    more = loaded_by("sample", run, "--count", 1, "--out", tmp_path / "made") - base
+    assert (tmp_path / "made" / "000000.png").exists()
+    assert not {"gancli.training", "gancli.metrics.fid", "sklearn", "scipy"} & more
+    assert len(more) <= 200
+
+
+def test_training_needs_little_beside_lightning(run: Path, base: set[str]) -> None:
+    more = loaded_by("train", "--resume", run, "-q", "--set", "train.steps=13") - base
+    assert "gancli.training" in more and not {"sklearn", "torchmetrics.image.fid"} & more
+    assert len(more) <= 300
