@@ -324,14 +324,14 @@ def _tiled(padded: Pixels, turn: Turn, tile: tuple[int, int]) -> Pixels:
     """N×H×W×C, turned: whole where a tile is as large, else in tiles that fade into each other where they overlap."""
     _, height, width, channels = padded.shape
     if tile == (height, width):
-        return images.pixels(turn(_tensor(padded)))
+        return images.pixels(turn(tensor(padded)))
     fade = torch.from_numpy(np.outer(*map(_fade, tile))).float()
     made = []
     for image in padded:
         total, weight = torch.zeros(channels, height, width), torch.zeros(height, width)
         for top, left in itertools.product(_starts(height, tile[0]), _starts(width, tile[1])):
             here = slice(top, top + tile[0]), slice(left, left + tile[1])
-            total[:, *here] += turn(_tensor(image[None, *here]))[0] * fade
+            total[:, *here] += turn(tensor(image[None, *here]))[0] * fade
             weight[here] += fade
         made.append(images.pixels((total / weight)[None]))
     return np.concatenate(made)
@@ -349,6 +349,6 @@ def _fade(side: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     return np.minimum(distance / max(1, side // 4), 1)
 
 
-def _tensor(pixels: Pixels) -> Tensor:
+def tensor(pixels: Pixels) -> Tensor:
     """uint8 N×H×W×C to float32 N×C×H×W in [-1, 1]."""
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().sub_(127.5).div_(127.5)

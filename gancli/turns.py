@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from gancli.data.pixels import BadImage, Form, fit
@@ -14,7 +12,7 @@ from gancli.data.sources import Source
 from gancli.errors import UserError
 from gancli.from_images import FromImages, Styled
 from gancli.images import Pixels
-from gancli.translation import Turn
+from gancli.translation import Turn, tensor
 
 MOST = 100
 """Turns at once: styles, references or targets."""
@@ -83,8 +81,7 @@ def of_references(model: FromImages, references: Source, targets: Sequence[str])
             pixels = fit(references.open(place), form)
         except (BadImage, OSError) as error:
             raise UserError(f"--reference: {name}: {error}: mend or remove it") from error
-        images = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None] / 127.5 - 1
-        turn = _styled(model, model.styles_of(images, target))
+        turn = _styled(model, model.styles_of(tensor(pixels[None]), target))
         turns[str(path.with_suffix("")) if len(references.names) > 1 else ""] = turn
         shown.append(pixels)
     if len(turns) < len(shown):

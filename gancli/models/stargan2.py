@@ -6,7 +6,6 @@ the networks are those of its appendix, without the high-pass filter, as for its
 
 import math
 from collections.abc import Sequence
-from contextlib import nullcontext
 from itertools import pairwise
 from typing import Annotated, Any, Literal, NamedTuple, cast
 
@@ -223,9 +222,10 @@ class Model(Styled):
 
     def optimizer(self, player: Player) -> torch.optim.Optimizer:
         """Adam with weight decay, slower for the mapping network."""
-        recipe, network = self.recipe, getattr(self, player)
-        slow = [*self.generator.mapping.parameters()] if player == "generator" else []
-        groups: list[dict[str, Any]] = [{"params": [p for p in network.parameters() if all(p is not q for q in slow)]}]
+        recipe, named = self.recipe, dict(getattr(self, player).named_parameters())
+        slow = [parameter for name, parameter in named.items() if name.startswith("mapping.")]
+        others = [parameter for name, parameter in named.items() if not name.startswith("mapping.")]
+        groups: list[dict[str, Any]] = [{"params": others}]
         groups += [{"params": slow, "lr": recipe.mapping_learning_rate}] if slow else []
         return torch.optim.Adam(
             groups, recipe.learning_rate, recipe.betas, weight_decay=recipe.weight_decay, fused=True
@@ -265,7 +265,7 @@ class Model(Styled):
         """Equations 1 to 4: to seem real, to show the given style, to differ between styles, to lead back."""
         recipe, players, images, targets = self.recipe, self.generator, batch["image"], batch["reference_label"]
         still = [*players.encoder.parameters(), *players.mapping.parameters()] if self.with_references else []
-        with frozen(still) if still else nullcontext():
+        with frozen(still):
             found, own = players.encoder(fakes.images, targets), players.encoder(images, batch["label"])
         back = players.generator(fakes.images, own)
         with torch.no_grad():
