@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from gancli.data.settings import Data, Distribution, Domains
+from gancli.data.settings import Data, Distribution, Domains, Images, base_grid
 from gancli.errors import UserError
 from gancli.recipe import Settings
 
@@ -200,6 +200,17 @@ class RecipeOnGrid(RecipeFromNoise):
 
     width: Count = 64
     """Channels of the layers next to the image; each halving of the size doubles them, up to 8 times this."""
+    grid: Literal[1, 2, 4] = 4
+    """Fewest cells along a side of the grid that the generator grows from and the discriminator shrinks to. Each
+    halving is a layer more for both: small images are then judged as wholes, and not by their parts."""
+
+    @field_validator("grid")
+    @classmethod
+    def _grows_to_the_images(cls, grid: int, info: ValidationInfo) -> int:
+        data = info.data.get("data")
+        if isinstance(data, Images):
+            base_grid(*data.size, grid)
+        return grid
 
 
 def _with_classes(settings: R, classes: tuple[str, ...]) -> R:

@@ -51,6 +51,25 @@ def test_every_doubled_size_is_built(family, size, grid) -> None:
     assert model.discriminator(images).shape == (3,)
 
 
+@pytest.mark.parametrize(("fewest", "size", "layers"), [(4, 32, 3), (2, 32, 4), (1, 32, 5), (2, 24, 3)])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_smaller_grid_makes_both_players_deeper(family, fewest, size, layers) -> None:
+    model = build(settings(family, width=2, grid=fewest, data={"image_size": size, "channels": 1}))
+    images = model.generator(torch.randn(3, 100))
+    assert images.shape == (3, 1, size, size) and model.discriminator(images).shape == (3,)
+    halvings = [m for m in model.discriminator.modules() if isinstance(m, nn.Conv2d) and m.stride == (2, 2)]
+    assert len(halvings) == len(model.generator.grow) == layers
+
+
+@pytest.mark.parametrize(("fewest", "nearest"), [(2, "24×24 or 32×32"), (1, "16×16 or 32×32")])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_grid_that_does_not_grow_to_the_images_is_one_mistake(family, fewest, nearest) -> None:
+    with pytest.raises(recipe.RecipeError) as caught:
+        settings(family, grid=fewest, data={"image_size": 28})
+    (mistake,) = caught.value.mistakes
+    assert mistake.message.startswith("grid: ") and mistake.message.endswith(nearest)
+
+
 @pytest.mark.parametrize(
     ("size", "nearest"),
     [(30, "28×28 or 32×32"), (100, "96×96 or 112×112"), ([64, 178], "64×176 or 64×192"), (7, "8×8"), (1, "8×8")],
@@ -193,3 +212,12 @@ def test_a_lazy_penalty_weighs_the_same_over_time(every) -> None:
     model.step = 0
     once = build(settings("dcgan", r1=2, **small)).discriminator_loss({"image": images}, images)["r1"].item()
     assert sum(found) == pytest.approx(8 * once, rel=1e-4)
+
+
+@pytest.mark.parametrize("norm", ["batch", "none"])
+def test_a_discriminator_s_signal_does_not_fade(norm) -> None:
+    """Whether BatchNorm or the weights keep it: an untrained one answers two images differently."""
+    torch.manual_seed(0)
+    network = dcgan.Discriminator((3, 64, 64), 16, norm)
+    outputs = network(torch.randn(64, 3, 64, 64))
+    assert 0.1 < outputs.std() < 10

@@ -325,24 +325,29 @@ ImagesOrPoints = Annotated[Annotated[Images, Tag("images")] | Points, Discrimina
 DoubledImagesOrPoints = Annotated[Annotated[DoubledImages, Tag("images")] | Points, Discriminator(_kind)]
 
 
-def base_grid(height: int, width: int) -> tuple[int, int, int]:
+def base_grid(height: int, width: int, fewest: int = 4) -> tuple[int, int, int]:
     """Rows and columns of the grid that grows to this size in pixels by doubling, and how often it doubles.
 
-    The shorter side of the grid has 4 to 7 cells: 64×64 is 4×4 doubled four times, 28×28 is 7×7 doubled twice.
+    The shorter side of the grid has 4 to 7 cells: 64×64 is 4×4 doubled four times, 28×28 is 7×7 doubled twice. With
+    another number of fewest cells it has from that to less than twice as many.
 
     Raises:
         ValueError: no such grid grows to this size; the nearest sizes that one does grow to are named.
     """
-    doublings = max(1, (min(height, width) // 4).bit_length() - 1)
-    factor = 2**doublings
-    if height % factor == 0 and width % factor == 0 and min(height, width) >= 8:
+    doublings = max(1, (min(height, width) // fewest).bit_length() - 1)
+    factor, smallest = 2**doublings, 2 * fewest
+    if height % factor == 0 and width % factor == 0 and min(height, width) >= smallest:
         return height // factor, width // factor, doublings
     below, above = (
-        "×".join(str(max(8, (side + more) // factor * factor)) for side in (height, width)) for more in (0, factor - 1)
+        "×".join(str(max(smallest, (side + more) // factor * factor)) for side in (height, width))
+        for more in (0, factor - 1)
     )
     nearest = below if below == above else f"{below} or {above}"
+    cells = range(fewest, 2 * fewest)
+    grid = f"a grid of {fewest} to {cells[-1]} cells" if fewest > 1 else "a single cell"
+    sizes = sorted(count * 2**often for count in cells for often in range(1, 11))[:10]
     raise ValueError(
-        f"a grid of 4 to 7 cells doubles to 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, … pixels, not to "
+        f"{grid} doubles to {', '.join(map(str, sizes))}, … pixels, not to "
         f"{height}×{width}: the nearest it can build is {nearest}"
     )
 

@@ -61,7 +61,7 @@ class Generator(nn.Module):
             nn.Conv2d(width, channels, 7),
             nn.Tanh(),
         )
-        dcgan.prepared(self)
+        dcgan.prepared(self, dcgan.initialise)
 
     def forward(self, images: Tensor) -> Tensor:
         """The translations."""

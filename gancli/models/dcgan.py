@@ -4,6 +4,7 @@ Alec Radford, Luke Metz and Soumith Chintala, Unsupervised Representation Learni
 Adversarial Networks, 2015, https://arxiv.org/abs/1511.06434.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Literal
 
@@ -54,14 +55,14 @@ class Generator(nn.Module):
     Classes are told by conditional BatchNorm: noise alone is what enters, so that no class can drown it.
     """
 
-    def __init__(self, latent_dim: int, width: int, shape: tuple[int, ...], classes: int = 0) -> None:
+    def __init__(self, latent_dim: int, width: int, shape: tuple[int, ...], classes: int = 0, grid: int = 4) -> None:
         super().__init__()
         channels, height, pixels = shape
-        rows, columns, doublings = base_grid(height, pixels)
+        rows, columns, doublings = base_grid(height, pixels, grid)
         widths = [width * min(2**level, 8) for level in reversed(range(doublings))]
         self.project = nn.ConvTranspose2d(latent_dim, widths[0], (rows, columns), bias=False)
         self.grow = nn.ModuleList(_Doubling(before, after, classes) for before, after in pairwise([*widths, channels]))
-        prepared(self)
+        prepared(self, initialise)
 
     def forward(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
         """The images."""
@@ -79,11 +80,16 @@ class Discriminator(nn.Module):
     """
 
     def __init__(
-        self, shape: tuple[int, ...], width: int, norm: Literal["batch", "spectral", "none"], classes: int = 0
+        self,
+        shape: tuple[int, ...],
+        width: int,
+        norm: Literal["batch", "spectral", "none"],
+        classes: int = 0,
+        grid: int = 4,
     ) -> None:
         super().__init__()
         channels, height, pixels = shape
-        rows, columns, doublings = base_grid(height, pixels)
+        rows, columns, doublings = base_grid(height, pixels, grid)
         widths = [width * min(2**level, 8) for level in range(doublings)]
         # BatchNorm has biases of its own. With none anywhere, an image half as bright would get half the output, and
         # a gray one 0 whatever the weights: the generator would hide there.
@@ -97,7 +103,7 @@ class Discriminator(nn.Module):
         self.shrink = nn.Sequential(*layers)
         # One vector for all images, and after it one for each class.
         self.judge = nn.Conv2d(widths[-1], 1 + classes, (rows, columns), bias=bias)
-        prepared(self)
+        prepared(self, initialise if norm == "batch" else initialise_he)
         if norm == "spectral":
             for layer in [*self.shrink, self.judge]:
                 if isinstance(layer, nn.Conv2d):
@@ -118,8 +124,8 @@ class Model(FromNoise):
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
         shape, classes = recipe.data.shape, len(self.classes)
-        self.generator = Generator(recipe.latent_dim, recipe.width, shape, classes)
-        self.discriminator = Discriminator(shape, recipe.width, recipe.discriminator_norm, classes)
+        self.generator = Generator(recipe.latent_dim, recipe.width, shape, classes, recipe.grid)
+        self.discriminator = Discriminator(shape, recipe.width, recipe.discriminator_norm, classes, recipe.grid)
 
     def discriminator_loss(self, batch: Batch, fakes: Tensor) -> Terms:
         """The chosen loss, and the penalties where it is their turn."""
@@ -144,6 +150,17 @@ def initialise(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, nn.BatchNorm2d) and module.affine:
         nn.init.normal_(module.weight, 1, 0.02)
+
+
+def initialise_he(module: nn.Module) -> None:
+    """Weights as large as keeps the variance from layer to layer, biases 0: He et al. 2015, arXiv:1502.01852.
+
+    For networks without normalisation: DCGAN's N(0, .02) would let the signal fade there, to a hundredth in D.
+    """
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.kaiming_normal_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 class _Doubling(nn.Module):
@@ -171,7 +188,7 @@ class _Doubling(nn.Module):
         return doubled
 
 
-def prepared(network: nn.Module) -> None:
+def prepared(network: nn.Module, initialise: Callable[[nn.Module], None]) -> None:
     """Initialise, and take the memory format that convolutions are fastest in."""
     network.apply(initialise)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

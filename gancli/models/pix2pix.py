@@ -64,7 +64,7 @@ class Generator(nn.Module):
             up.append(nn.Sequential(*after, *([Dropout(dropout)] if noisy else [])))
         self.down = nn.ModuleList(down)
         self.up = nn.ModuleList(up)
-        dcgan.prepared(self)
+        dcgan.prepared(self, dcgan.initialise)
 
     def forward(self, images: Tensor) -> Tensor:
         """The translations."""
@@ -91,7 +91,7 @@ class Discriminator(nn.Module):
             convolution = nn.Conv2d(before, after, 4, 2 if level < layers else 1, 1, bias=norm == "instance")
             judge += [convolution, normalisation(norm, after), nn.LeakyReLU(0.2, inplace=True)]
         self.judge = nn.Sequential(*judge, nn.Conv2d(widths[-1], 1, 4, 1, 1))
-        dcgan.prepared(self)
+        dcgan.prepared(self, dcgan.initialise)
 
     def forward(self, images: Tensor) -> Tensor:
         """The logits."""

@@ -18,6 +18,7 @@ from gancli import losses
 from gancli.adversarial import Batch, Player, Terms, frozen, position_seed
 from gancli.data.settings import DoubledDomains, base_grid
 from gancli.from_images import Styled
+from gancli.models import dcgan
 from gancli.models.pix2pix import InstanceNorm
 from gancli.schema import Count, NonNegative, Positive, RecipeOfDomains, Share, TrainFromImages
 
@@ -112,7 +113,7 @@ class Generator(nn.Module):
             ]
         )
         self.end = nn.Sequential(InstanceNorm(first, affine=True), nn.LeakyReLU(0.2), nn.Conv2d(first, channels, 1))
-        _prepared(self)
+        dcgan.prepared(self, dcgan.initialise_he)
 
     def forward(self, images: Tensor, styles: Tensor) -> Tensor:
         """The translations."""
@@ -132,7 +133,7 @@ class Mapping(nn.Module):
         self.own = nn.ModuleList(
             nn.Sequential(_dense([width] * 4), nn.Linear(width, style_dim)) for _ in range(domains)
         )
-        _prepared(self)
+        dcgan.prepared(self, dcgan.initialise_he)
 
     def forward(self, latents: Tensor, domains: Tensor) -> Tensor:
         """The styles."""
@@ -147,7 +148,7 @@ class StyleEncoder(nn.Module):
         super().__init__()
         self.shrink = _shrinking(shape, widths)
         self.own = nn.ModuleList(nn.Linear(widths[-1], style_dim) for _ in range(domains))
-        _prepared(self)
+        dcgan.prepared(self, dcgan.initialise_he)
 
     def forward(self, images: Tensor, domains: Tensor) -> Tensor:
         """The styles."""
@@ -162,7 +163,7 @@ class Discriminator(nn.Module):
         super().__init__()
         self.shrink = _shrinking(shape, widths)
         self.judge = nn.Linear(widths[-1], domains)
-        _prepared(self)
+        dcgan.prepared(self, dcgan.initialise_he)
 
     def forward(self, images: Tensor, domains: Tensor) -> Tensor:
         """The logits."""
@@ -399,16 +400,3 @@ def _dense(widths: list[int]) -> nn.Sequential:
 def _chosen(outputs: Tensor, domains: Tensor) -> Tensor:
     """Of N×domains×… what belongs to each row's domain, N×…"""
     return outputs[torch.arange(len(outputs), device=outputs.device), domains]
-
-
-def initialise(module: nn.Module) -> None:
-    """He et al. 2015, and biases of 0: section 4's "Training" of the appendix."""
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.kaiming_normal_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-
-
-def _prepared(network: nn.Module) -> None:
-    network.apply(initialise)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -79,8 +79,8 @@ class Model(FromNoise):
             self.generator = gan.Generator(recipe.latent_dim, recipe.hidden, shape, classes)
             self.discriminator = gan.Discriminator(shape, recipe.hidden, classes=classes)
         else:
-            self.generator = Generator(recipe.latent_dim, recipe.width, shape, classes)
-            self.discriminator = Discriminator(shape, recipe.width, recipe.discriminator_norm, classes)
+            self.generator = Generator(recipe.latent_dim, recipe.width, shape, classes, recipe.grid)
+            self.discriminator = Discriminator(shape, recipe.width, recipe.discriminator_norm, classes, recipe.grid)
 
     def generator_turns(self, steps: int) -> int:
         """Turns of the generator in the first so many steps, the warm-up's long ones counted."""
