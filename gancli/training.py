@@ -9,7 +9,7 @@ import signal
 import time
 import warnings
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from gancli.data.batches import Batches, Draws
 from gancli.data.dataset import Dataset, load, splits_of
 from gancli.data.distributions import Known
 from gancli.data.prepare import prepare
-from gancli.data.settings import Distribution
+from gancli.data.settings import Data, Distribution
 from gancli.errors import UserError
 from gancli.evaluator import Evaluator
 from gancli.from_images import FromImages
@@ -93,15 +93,18 @@ def train(recipe: Recipe, dataset: Dataset | Known, run: Run, progress: Progress
         checkpoint = _load(run, model, progress) if resume else None
         evaluator = Evaluator(model, run, checkpoint.step if checkpoint else 0) if recipe.evaluate.every else None
         recorder = _Recorder(run, progress, signals, checkpoint, recipe.train.steps, evaluator)
+        trainer = _trainer(recipe, recorder)
+        where = trainer.strategy.root_device
         position = (recipe.train.batch_size, recipe.train.seed, recorder.step, recorder.steps)
         batches = (
-            Batches(dataset, *position, referenced=model.referenced)
+            Batches(
+                dataset, *position, referenced=model.referenced, device=home(dataset, cast(Data, recipe.data), where)
+            )
             if isinstance(dataset, Dataset)
             else Draws(dataset, *position)
         )
-        trainer = _trainer(recipe, recorder)
         count = {"images": len(dataset)} if isinstance(dataset, Dataset) else {}
-        machine = _machine(trainer.strategy.root_device) | count
+        machine = _machine(where) | count
         if resume:
             _compare(machine, run.facts(), progress)
         else:
@@ -262,6 +265,15 @@ def _trainer(recipe: Recipe, recorder: _Recorder) -> Trainer:
         use_distributed_sampler=False,
         default_root_dir=recorder.run.path,
     )
+
+
+def home(dataset: Dataset, settings: Data, device: torch.device) -> torch.device | None:
+    """The GPU that trains where its memory is to keep all decoded images; None where they stay with the processor."""
+    arrays = [array for array in dataset.images.values() if isinstance(array, np.ndarray)]
+    if device.type != "cuda" or settings.on_device == "never" or len(arrays) < len(dataset.images):
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    return device if 4 * sum(array.nbytes for array in arrays) <= free else None
 
 
 def _load(run: Run, model: Adversarial, progress: Progress) -> Checkpoint | None:

@@ -36,6 +36,7 @@ class Batches:
         balanced: every class is equally likely, however few images it has.
         referenced: balanced, and beside each `image` stand `reference` and `other_reference`, two images of one class,
             whose class is `reference_label` and owes nothing to the image's.
+        device: where to keep all decoded images and gather from them; None gathers in memory.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Batches:
         stop: int | None = None,
         balanced: bool = False,
         referenced: bool = False,
+        device: torch.device | None = None,
     ) -> None:
         self._dataset, self._batch_size, self._start, self._stop = dataset, batch_size, start, stop
         self._orders: dict[str, Shuffled | Balanced]
@@ -65,7 +67,7 @@ class Batches:
                 key: Shuffled(len(array), seed, stream) for stream, (key, array) in enumerate(dataset.images.items())
             }
         self._streamed = any(isinstance(array, Streamed) for array in dataset.images.values())
-        readers = {key: _Reader(array) for key, array in dataset.images.items()}
+        readers = {key: _Resident(array, device) if device else _Reader(array) for key, array in dataset.images.items()}
         self._readers = {key: readers[key if key in readers else "image"] for key in self._orders}
 
     def __len__(self) -> int:
@@ -88,7 +90,7 @@ class Batches:
     def _gather(self, places: dict[str, NDArray[np.int64]]) -> dict[str, Tensor]:
         batch: dict[str, Tensor] = {}
         for key, read in self._readers.items():
-            batch[key] = torch.from_numpy(read(places[key])).permute(0, 3, 1, 2)
+            batch[key] = read(places[key]).permute(0, 3, 1, 2)
         if self._dataset.labels is not None:
             batch["label"] = torch.from_numpy(self._dataset.labels[places["image"]])
             if "reference" in places:
@@ -213,15 +215,26 @@ class _Reader:
         if isinstance(array, np.memmap) and array.nbytes > MAPPED and array.filename is not None:
             self._file = Path(array.filename).open("rb", buffering=0)  # noqa: SIM115 (as long as batches are drawn)
 
-    def __call__(self, places: NDArray[np.int64]) -> NDArray[np.uint8]:
+    def __call__(self, places: NDArray[np.int64]) -> Tensor:
         """The images at these places, N×H×W×C."""
         if isinstance(self._array, Streamed):
-            return self._array[places]
+            return torch.from_numpy(self._array[places])
         if self._file is None:
-            return np.asarray(self._array).take(places, axis=0)
+            return torch.from_numpy(np.asarray(self._array).take(places, axis=0))
         pixels = np.empty((len(places), *self._array.shape[1:]), np.uint8)
         rows = pixels.reshape(len(places), -1)
         for row, place in zip(rows, places.tolist(), strict=True):
             if os.preadv(self._file.fileno(), [row.data], place * row.nbytes) != row.nbytes:
                 raise UserError(f"{self._file.name}: cut short while it was read: start again", status=1)
-        return pixels
+        return torch.from_numpy(pixels)
+
+
+class _Resident:
+    """Gathers from one decoded array that is kept on a device."""
+
+    def __init__(self, array: Pixels, device: torch.device) -> None:
+        self._images = torch.tensor(np.asarray(array), device=device)
+
+    def __call__(self, places: NDArray[np.int64]) -> Tensor:
+        """The images at these places, N×H×W×C, on the device."""
+        return self._images[torch.from_numpy(places).to(self._images.device)]

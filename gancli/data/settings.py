@@ -51,6 +51,9 @@ class Data(Settings):
     """What an unreadable image does: stop before training, or be left out and listed."""
     cache_limit: Annotated[float, Field(ge=0)] = 20
     """Size in GiB up to which decoded images are kept in the cache; larger sets are decoded as they are needed."""
+    on_device: Literal["auto", "never"] = "auto"
+    """Whether a GPU keeps all decoded images in its own memory: for auto where they take at most a quarter of what is
+    free there."""
 
     @property
     def size(self) -> tuple[int, int]:

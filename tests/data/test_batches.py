@@ -10,6 +10,7 @@ from gancli.data.dataset import Dataset
 from gancli.data.prepare import prepare
 from gancli.data.settings import Domains, Images, Pairs, Unpaired
 from gancli.errors import UserError
+from gancli.training import home
 
 
 def numbered(count: int) -> np.ndarray:
@@ -119,6 +120,31 @@ def test_large_arrays_are_read_instead_of_mapped(tmp_path, monkeypatch):
 def noise(count: int, size: int, channels: int = 3) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     return torch.randint(0, 256, (count, channels, size, size), generator=generator, dtype=torch.uint8)
+
+
+def test_images_that_live_on_a_device_are_the_same():
+    data = Dataset({"image": numbered(50)}, np.arange(50) % 3, ("x", "y", "z"))
+    for drawn in ({}, {"referenced": True}):
+        resident = Batches(data, 8, 3, 0, 20, **drawn, device=torch.device("cpu"))
+        for ours, theirs in zip(resident, Batches(data, 8, 3, 0, 20, **drawn), strict=True):
+            assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+            assert ours["image"].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("device", "on_device", "free", "kept"),
+    [
+        ("cuda", "auto", 4 * 300, True),
+        ("cuda", "auto", 4 * 300 - 1, False),
+        ("cuda", "never", 10**9, False),
+        ("cpu", "auto", 10**9, False),
+    ],
+)
+def test_a_gpu_keeps_the_images_that_fit_in_a_quarter_of_it(device, on_device, free, kept, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 10**9))
+    settings = Images(source="somewhere", image_size=8, on_device=on_device)
+    where = torch.device(device)
+    assert home(Dataset({"image": numbered(50)}), settings, where) == (where if kept else None)
 
 
 def test_every_pixel_value_comes_back():
