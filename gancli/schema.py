@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from gancli.data.settings import Data, Distribution, Domains, Images, base_grid
+from gancli.data.settings import Data, Distribution, Domains, Images, base_grid, no_boolean
 from gancli.errors import UserError
 from gancli.recipe import Settings
 
@@ -200,7 +200,7 @@ class RecipeOnGrid(RecipeFromNoise):
 
     width: Count = 64
     """Channels of the layers next to the image; each halving of the size doubles them, up to 8 times this."""
-    grid: Literal[1, 2, 4] = 4
+    grid: Annotated[Literal[1, 2, 4], BeforeValidator(no_boolean)] = 4
     """Fewest cells along a side of the grid that the generator grows from and the discriminator shrinks to. Each
     halving is a layer more for both: small images are then judged as wholes, and not by their parts."""
 

@@ -13,7 +13,7 @@ DISTRIBUTIONS = ("gaussian-1d", "mixture-1d", "ring-2d", "grid-2d", "spiral-2d",
 """The sources that are no images but points, of a distribution that is known exactly."""
 
 
-def _no_boolean(value: object) -> object:
+def no_boolean(value: object) -> object:
     """For a choice among numbers: to Python, true is 1."""
     if isinstance(value, bool):
         raise ValueError("expected a number")
@@ -28,7 +28,7 @@ class Data(Settings):
     set by name (mnist), or a built-in one: digits, shapes (or shapes:500 for that many)."""
     image_size: Pixels | tuple[Pixels, Pixels] = 64
     """Size in pixels that the networks see: one number for a square, or [height, width]."""
-    channels: Annotated[Literal[1, 3, 4], BeforeValidator(_no_boolean)] = 3
+    channels: Annotated[Literal[1, 3, 4], BeforeValidator(no_boolean)] = 3
     """1 gray, 3 RGB, 4 RGB with transparency."""
     crop: Pixels | None = None
     """Side in pixels of the central square cut from each image before it is resized (CelebA: 178)."""
