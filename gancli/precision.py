@@ -17,8 +17,7 @@ def settled(recipe: Recipe, model: nn.Module) -> Recipe:
     if recipe.train.precision != "auto":
         return recipe
     convolves = any(isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) for layer in model.modules())
-    chosen = "bf16" if convolves and has_bf16() else "float32"
-    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"precision": chosen})})
+    return recipe.with_precision("bf16" if convolves and has_bf16() else "float32")
 
 
 def has_bf16() -> bool:

@@ -111,8 +111,7 @@ class Run:
         """The recipe of a training to be resumed, where what it leaves to the machine is what the run began with."""
         if settings.train.precision != "auto":
             return settings
-        kept = {"precision": self.recipe().train.precision}
-        return settings.model_copy(update={"train": settings.train.model_copy(update=kept)})
+        return settings.with_precision(self.recipe().train.precision)
 
     def clear(self) -> None:
         """Remove what an earlier training wrote here; its recipe goes last, for until then it is a run."""

@@ -113,6 +113,10 @@ class Recipe(Settings):
         """
         return self
 
+    def with_precision(self, precision: str) -> Self:
+        """The recipe with its arithmetic chosen: float32 or bf16."""
+        return self.model_copy(update={"train": self.train.model_copy(update={"precision": precision})})
+
 
 class RecipeFromNoise(Recipe):
     """What families that start from noise have besides."""

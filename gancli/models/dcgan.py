@@ -188,9 +188,9 @@ class _Doubling(nn.Module):
         return doubled
 
 
-def prepared(network: nn.Module, initialise: Callable[[nn.Module], None]) -> None:
-    """Initialise, and take the memory format that convolutions are fastest in."""
-    network.apply(initialise)
+def prepared(network: nn.Module, begin: Callable[[nn.Module], None]) -> None:
+    """Let each module begin with its initial weights, and take the memory format that convolutions are fastest in."""
+    network.apply(begin)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
