@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gancli import images, runs
+from gancli import images, opening
 from gancli.data.dataset import Dataset, load
 from gancli.data.shapes import colour_of, mask_of
 from gancli.from_images import Styled
@@ -118,7 +118,7 @@ def main() -> None:
     """Print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    model: Any = runs.open_model(parser.parse_args().run)
+    model: Any = opening.open_model(parser.parse_args().run)
     tested = load(model.recipe.data, "test")
     named, quality = judge(model.recipe.data, tested)
     inputs = torch.from_numpy(np.array(tested.images["image"])).permute(0, 3, 1, 2) / 127.5 - 1

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gancli import images, runs, translation
+from gancli import images, opening, translation
 from gancli.data.dataset import load_domain
 from gancli.data.prepare import prepare
 from gancli.data.settings import Pairs
@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
-    model = runs.open_model(given.run)
+    model = opening.open_model(given.run)
     assert isinstance(model, FromImages)
     found: dict[str, Any] = {"run": str(given.run), "step": model.step, "threads": torch.get_num_threads()}
     if given.what == "speed":

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from gancli import images, runs, subjects, theory
+from gancli import images, opening, subjects, theory
 from gancli.data.dataset import splits_of
 from gancli.data.settings import Distribution
 from gancli.errors import UserError
@@ -221,7 +221,7 @@ def of_points(word: str, seed: int) -> Record | None:
     path = Path(word).expanduser()
     if not (path.suffix == ".safetensors" or (path / "recipe.yaml").is_file()):
         return None
-    if not isinstance(runs.open_model(path).recipe.data, Distribution):
+    if not isinstance(opening.open_model(path).recipe.data, Distribution):
         return None
     found = theory.evaluate(path, seed)
     beside = {name: found.pop(name) for name in ("believed", "floor")}

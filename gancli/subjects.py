@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor
 from torch import Tensor
 
-from gancli import catalogue, fetch, files, images, models, recipe, runs
+from gancli import catalogue, fetch, files, images, models, opening, recipe, runs
 from gancli.adversarial import Adversarial, FromNoise
 from gancli.data import sources, splits
 from gancli.data.dataset import NO, Dataset, decode, form_of, load_domain, members, take_inventory
@@ -113,9 +113,9 @@ def model_of(word: str, *, best: bool = False) -> tuple[Adversarial, ProtocolEnt
     path = Path(word).expanduser()
     if not (path.suffix == ".safetensors" or (path / "recipe.yaml").is_file() or best):
         return None
-    file = runs.weights_of(path, best=best)
+    file = opening.weights_of(path, best=best)
     protocol: ProtocolEntries = {"run": word, "weights_file": file.name, "sha256": files.sha256(file)}
-    return runs.open_model(file), protocol, runs.Run(path) if path.is_dir() else None
+    return opening.open_model(file), protocol, runs.Run(path) if path.is_dir() else None
 
 
 def of_model(

@@ -18,7 +18,8 @@ from gancli.data.distributions import Floats, Gaussians, Known
 from gancli.data.settings import Distribution
 from gancli.errors import UserError
 from gancli.metrics.divergences import PAIRS, POINTS, Divergences
-from gancli.runs import Run, open_model
+from gancli.opening import open_model
+from gancli.runs import Run
 
 matplotlib.use("Agg")
 from matplotlib.axes import Axes

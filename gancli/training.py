@@ -18,6 +18,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from gancli import files, images, models, precision
 from gancli.adversarial import PLAYERS, Adversarial, Batch, Diverged, FromNoise, position_seed
+from gancli.checkpoints import Checkpoint
 from gancli.curves import draw_curves
 from gancli.data import distributions
 from gancli.data.batches import Batches, Draws
@@ -28,9 +29,10 @@ from gancli.data.settings import Data, Distribution
 from gancli.errors import UserError
 from gancli.evaluator import Evaluator
 from gancli.from_images import FromImages
-from gancli.runs import Checkpoint, Run, now
+from gancli.runs import Run
 from gancli.schema import Recipe
 from gancli.signals import Signals
+from gancli.tables import now
 from gancli.theory import Witness
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4

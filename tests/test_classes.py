@@ -8,7 +8,8 @@ import torch
 from commands import run_gancli
 
 from gancli import models, recipe
-from gancli.runs import Run, open_model
+from gancli.opening import open_model
+from gancli.runs import Run
 from gancli.training import build
 
 FAMILIES = [name for name in models.names() if "conditional" in models.schema(name).model_fields]

@@ -249,7 +249,7 @@ def test_an_evaluated_training_resumes_exactly(tmp_path, gancli) -> None:
     whole = train(tmp_path / "whole", "gan-digits", sets=(*SETS, "train.steps=40"))
     plain = train(tmp_path / "plain", "gan-digits", sets=(*SETS, "train.steps=40", "evaluate.every=null"))
     assert len(scores(whole)) == 5 and not scores(plain) and not plain.best_file.exists()
-    one, two = (subjects.runs.open_model(run.path).generator.state_dict() for run in (whole, plain))
+    one, two = (subjects.opening.open_model(run.path).generator.state_dict() for run in (whole, plain))
     assert all(torch.equal(one[name], two[name]) for name in one), "evaluating changes nothing"
 
     cut = train(tmp_path / "cut", "gan-digits")

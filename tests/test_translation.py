@@ -14,7 +14,7 @@ from commands import run_gancli
 from PIL import Image
 
 from gancli import translation
-from gancli.runs import open_model
+from gancli.opening import open_model
 
 FORMATS = {
     ".jpg": "JPEG",

@@ -12,7 +12,8 @@ from PIL import Image
 
 from gancli import images, scoring, subjects
 from gancli.data.shapes import Shapes, draw, recolour
-from gancli.runs import Run, open_model
+from gancli.opening import open_model
+from gancli.runs import Run
 
 FAMILIES = ["pix2pix", "cyclegan"]
 

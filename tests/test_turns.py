@@ -13,7 +13,7 @@ from PIL import Image
 from gancli import images as pictures
 from gancli import scoring, subjects, translation
 from gancli.data.shapes import COLOURS, colour_of, draw, shape
-from gancli.runs import open_model
+from gancli.opening import open_model
 
 FACES = """
 model: stargan

@@ -128,12 +128,12 @@ def sample(
     if walk and class_ == "all":
         raise UserError("--class all: a walk stays in one class: name it")
 
-    from gancli import runs, turns
+    from gancli import opening, turns
     from gancli.adversarial import FromNoise
     from gancli.data.settings import Domains
     from gancli.from_images import FromImages
 
-    model = runs.open_model(run, best=best)
+    model = opening.open_model(run, best=best)
     family = model.recipe.model
     if isinstance(model, FromNoise):
         _refuse(from_images, f"is for runs that translate images, and {family} makes them from noise")
