@@ -33,7 +33,7 @@ from pytorch_lightning import Callback, Trainer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from gancli import models, precision, recipe, sampling, training
+from gancli import models, precision, recipe, sampling, surroundings, training
 from gancli.adversarial import Adversarial, FromNoise
 from gancli.data.batches import Batches
 from gancli.data.dataset import Dataset, load
@@ -143,7 +143,7 @@ class Clock(Callback):
 
 def fit(model: Adversarial, dataset: Dataset, steps: int, clock: Clock, arithmetic: str) -> None:
     """Train for some steps as `gancli train` does."""
-    training._quieten()
+    surroundings.quieten()
     precision.allow_tf32(arithmetic == "bf16")
     trainer = Trainer(
         max_epochs=1,
@@ -176,7 +176,7 @@ def subject(name: str) -> tuple[Adversarial, Dataset]:
 
 def time_ours(name: str, arithmetic: str) -> float:
     """Seconds of a step of gancli."""
-    training.keep_memory()
+    surroundings.keep_memory()
     work, clock = WORKS[name], Clock()
     fit(*subject(name), work.warm + work.steps, clock, arithmetic)
     return clock.seconds(work.warm)

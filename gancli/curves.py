@@ -1,4 +1,4 @@
-"""curves.png: what metrics.csv says, drawn."""
+"""curves.png, drawn from metrics.csv, and progress.gif, made of the pictures in samples/."""
 
 import io
 from pathlib import Path
@@ -8,9 +8,11 @@ import numpy as np
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
+from PIL import Image
 
-from gancli import files
+from gancli import files, images
 from gancli.metrics.evaluate import HEADLINES
+from gancli.runs import Run
 
 BESIDE = ("step", "images", "seconds")
 LOG2 = float(np.log(2))
@@ -57,3 +59,13 @@ def draw_curves(rows: list[dict[str, float]], path: Path) -> None:
     figure.savefig(png, format="png", dpi=100, bbox_inches="tight")
     files.write(path, png.getvalue())
     pyplot.close(figure)
+
+
+def animate(run: Run) -> None:
+    """progress.gif of the pictures in samples/, at most 100 of them."""
+    paths = sorted(run.samples.glob("step-*.png"))
+    paths = paths[:: max(1, len(paths) // 100)]
+    if paths:
+        gif = io.BytesIO()
+        images.save_animation([Image.open(path) for path in paths], gif)
+        files.write(run.samples / "progress.gif", gif.getvalue())

@@ -44,6 +44,8 @@ ROOMS = [
     "scoring",
     "evaluator",
     "precision",
+    "surroundings",
+    "recorder",
     "training",
     "cli",
     "__main__",

@@ -1,0 +1,150 @@
+"""What a training keeps: rows, pictures and checkpoints, written between two steps."""
+
+import io
+import signal
+import time
+from typing import Any, Protocol
+
+from PIL import Image
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from gancli import files, images
+from gancli.adversarial import Adversarial, FromNoise
+from gancli.checkpoints import Checkpoint
+from gancli.data import distributions
+from gancli.data.settings import Distribution
+from gancli.errors import UserError
+from gancli.evaluator import Evaluator
+from gancli.runs import Run
+from gancli.signals import Signals
+from gancli.theory import Witness
+
+
+class Progress(Protocol):
+    """Shows how a training goes."""
+
+    def begin(self, done: int, total: int) -> None:
+        """Training starts after `done` steps of `total`."""
+
+    def advance(self, step: int, row: dict[str, float] | None) -> None:
+        """A step is done; `row` is what was logged at it, if it was."""
+
+    def note(self, text: str) -> None:
+        """Something the user should know."""
+
+
+class Interrupted(UserError):
+    """A signal ended the training, after a checkpoint was written."""
+
+    prefix = ""
+
+    def __init__(self, number: int, run: Run, step: int, *, complete: bool) -> None:
+        how = "complete" if complete else f"saved; continue with gancli train --resume {run.path}"
+        super().__init__(f"{signal.Signals(number).name} at step {step}: {how}", 128 + number)
+
+
+class Recorder(Callback):
+    """Writes what a run keeps: rows, pictures, checkpoints; and stops between two steps when a signal came."""
+
+    def __init__(
+        self,
+        run: Run,
+        progress: Progress,
+        signals: Signals,
+        checkpoint: Checkpoint | None,
+        steps: int,
+        evaluator: Evaluator | None,
+    ) -> None:
+        self.run = run
+        self.progress = progress
+        self.signals = signals
+        self.checkpoint = checkpoint
+        self.step = checkpoint.step if checkpoint else 0
+        self.evaluator = evaluator
+        self.steps = self.step if evaluator is not None and evaluator.hopeless else steps
+        self.since = 0.0
+        self.witness: Witness | None = None
+
+    def on_train_start(self, trainer: Trainer, model: LightningModule) -> None:
+        """Write the first checkpoint, or restore the one to continue from."""
+        assert isinstance(model, Adversarial)
+        self.signals.insist()
+        if isinstance(model, FromNoise) and isinstance(model.recipe.data, Distribution):
+            self.witness = Witness(model, distributions.of(model.recipe.data))
+        self.since = time.monotonic() - (self.checkpoint.seconds if self.checkpoint else 0)
+        if self.checkpoint is None:
+            self._save(model)  # whatever happens from now on, the training can be continued
+        else:
+            try:
+                model.load_state(self.checkpoint.tensors, self.step)
+            except ValueError as error:
+                path = self.run.last_checkpoint
+                raise UserError(f"{path}: does not fit the recipe: {error}: start again with --force") from error
+            self.checkpoint = None
+            self.run.cut(self.step)
+        self.progress.begin(self.step, self.steps)
+        self.stop_if_asked()
+
+    def on_train_batch_end(self, trainer: Trainer, model: LightningModule, *_: Any) -> None:
+        """Write what is due after a step, and stop if a signal came."""
+        assert isinstance(model, Adversarial)
+        settings = model.recipe.train
+        step = self.step = model.step
+        row = None
+        measured = self._measure(model, trainer)
+        if step % settings.log_every == 0 or self.complete or measured:
+            seconds = round(time.monotonic() - self.since, 3)
+            row = {"step": step, "images": step * settings.batch_size, "seconds": seconds} | model.observed()
+            if self.witness is not None:
+                row |= self.witness.measure()
+            row |= measured
+            blank = self.evaluator.columns() if self.evaluator is not None else ()
+            self.run.append_metrics(row | {name: row.get(name) for name in blank})
+        if step % settings.samples_every == 0 or self.complete:
+            png = io.BytesIO()
+            self._picture(model).save(png, format="PNG", compress_level=1)
+            files.write(self.run.samples / f"step-{step:08d}.png", png.getvalue())
+        if step % settings.checkpoint_every == 0 or self.complete or measured or self.signals.received is not None:
+            self._save(model)
+        self.progress.advance(step, row)
+        if not self.complete:
+            self.stop_if_asked()
+
+    def _measure(self, model: Adversarial, trainer: Trainer) -> dict[str, float]:
+        """Evaluate where that is due, and make this the last step where nothing better is to be hoped for."""
+        if self.evaluator is None or not self.evaluator.due(self.step):
+            return {}
+        model.check()
+        measured = self.evaluator.measure(model)
+        if self.evaluator.hopeless and not self.complete:
+            self.progress.note(f"step {self.step:,}: evaluate.patience is at an end: {self.run.best_file.name} is best")
+            self.steps = self.step
+            trainer.should_stop = True
+        return measured
+
+    def _picture(self, model: Adversarial) -> Image.Image:
+        if self.witness is not None:
+            return self.witness.picture()
+        sheet, columns = model.sheet()
+        return images.picture(images.grid(images.pixels(sheet), columns))
+
+    def stop_if_asked(self) -> None:
+        """Raise Interrupted if a signal came."""
+        if self.signals.received is not None:
+            raise Interrupted(self.signals.received, self.run, self.step, complete=self.complete)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last step is done."""
+        return self.step == self.steps
+
+    def _save(self, model: Adversarial) -> None:
+        """Write the weights and a checkpoint.
+
+        The checkpoint comes last: if the process is killed between the two, the steps before it are taken again, and
+        lead to the same weights.
+        """
+        checkpoint = Checkpoint(self.step, time.monotonic() - self.since, model.state())
+        if self.step:
+            self.run.save_weights(model)
+        self.run.save_checkpoint(checkpoint)
