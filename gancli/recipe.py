@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Tag, ValidationError
 from pydantic.fields import FieldInfo
 
-from gancli.errors import UserError
+from gancli.errors import UserError, printable
 
 MAX_BYTES = 100_000
 MAX_DEPTH = 20
@@ -61,6 +61,11 @@ class RecipeError(UserError):
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
         self.mistakes = sorted(set(mistakes))
         super().__init__("\n".join(map(str, self.mistakes)))
+
+    @property
+    def lines(self) -> list[str]:
+        """Each mistake as it is printed, in one line."""
+        return [printable(str(mistake)) for mistake in self.mistakes]
 
 
 @dataclass

@@ -2,14 +2,16 @@
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
+from gancli.cli import door, parsing
 from gancli.errors import UserError
 
 app = typer.Typer(
     name="gancli",
+    cls=parsing.Group,
     help="Train GANs from recipes, sample them, score them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -24,10 +26,9 @@ def main() -> None:
     # GNU OpenMP reads this when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     try:
-        app()
+        sys.exit(app(prog_name="gancli", standalone_mode=False))
     except UserError as error:
-        typer.echo(f"{error.prefix}{error}", err=True)
-        sys.exit(error.status)
+        _fail(error)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
@@ -35,20 +36,26 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:
-        typer.echo(
-            f"Error: {error.filename or 'the disk'}: {error.strerror or error}: see to it and try again", err=True
-        )
-        sys.exit(1)
+        _fail(UserError(f"{error.filename or 'the disk'}: {error.strerror or error}: fix this and try again", 1))
     except MemoryError:
-        typer.echo("Error: out of memory: ask for less at once, or free some", err=True)
-        sys.exit(1)
+        _fail(UserError("out of memory: ask for less at once, or free some", 1))
+    except Exception as error:
+        if (wrong := parsing.usage(error)) is None:
+            raise
+        _fail(wrong)
+
+
+def _fail(error: UserError) -> NoReturn:
+    for line in error.lines if str(error) else ():  # without any words the help was shown instead
+        door.note(line)
+    sys.exit(error.status)
 
 
 def _print_version(asked: bool) -> None:
     if asked:
         from importlib.metadata import version
 
-        typer.echo(f"gancli {version('gancli')}")
+        door.result(f"gancli {version('gancli')}")
         raise typer.Exit
 
 

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from gancli.cli import app
+from gancli.cli import app, door, parsing
 from gancli.cli.progress import Progress
 from gancli.errors import UserError
 
-data = typer.Typer(help="See what a source holds before training on it.", no_args_is_help=True)
+data = typer.Typer(cls=parsing.Group, help="See what a source holds before training on it.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
 
@@ -24,7 +24,7 @@ class Kind(StrEnum):
     labelled = "labelled"
 
 
-@data.command()
+@data.command(cls=parsing.Command)
 def check(
     source: Annotated[
         str, typer.Argument(help="A folder, a file, or a built-in or fetched set: what data.source says.")
@@ -52,21 +52,21 @@ def check(
         report = checking.check(settings, progress.counting("checking", "images"))
         if preview is not None:
             checking.preview(settings, split, progress.counting("decoding", "images")).save(preview)
-    typer.echo(json.dumps(report.as_json()) if as_json else report.text())
+    door.text(json.dumps(report.as_json()) if as_json else report.text())
     if not report.sound:
         raise UserError(f"{source}: some images cannot be used: mend them, or train with data.on_bad_image=skip")
 
 
-@data.command()
+@data.command(cls=parsing.Command)
 def clear() -> None:
     """Remove decoded images from the cache; they are decoded again when they are needed."""
     from gancli.data import store
 
     count, size = store.clear()
-    typer.echo(f"{count:,} decoded sets removed, {size / 2**20:,.0f} MiB")
+    door.result(f"{count:,} decoded sets removed, {size / 2**20:,.0f} MiB")
 
 
-@app.command()
+@app.command(cls=parsing.Command)
 def fetch(
     name: Annotated[str, typer.Argument(help="mnist, fashion-mnist, cifar10, or inception (the weights behind FID).")],
 ) -> None:
@@ -74,4 +74,4 @@ def fetch(
     from gancli import fetch as fetching
 
     with Progress() as progress:
-        typer.echo(fetching.fetch(name, progress.counting("fetching", "bytes")))
+        door.paths([fetching.fetch(name, progress.counting("fetching", "bytes"))])

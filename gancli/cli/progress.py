@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
-import typer
+from gancli.cli import door
+from gancli.errors import printable
 
 LOSSES = ("discriminator_", "generator_")
 EVERY_SECONDS = 5
@@ -69,9 +70,9 @@ class Progress:
     def note(self, text: str) -> None:
         """Something the user should know."""
         if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False)
+            self._bar.console.print(printable(text), markup=False, highlight=False)
         elif not self._quiet:
-            typer.echo(text, err=True)
+            door.note(text)
 
     def _due(self, *, last: bool) -> bool:
         if last or time.monotonic() - self._printed > EVERY_SECONDS:

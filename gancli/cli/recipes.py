@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from gancli.cli import app
+from gancli.cli import app, door, parsing
 
 
-@app.command()
+@app.command(cls=parsing.Command)
 def recipes(
     name: Annotated[str | None, typer.Argument(help="A shipped recipe: print it, as the start of your own.")] = None,
 ) -> None:
@@ -16,14 +16,14 @@ def recipes(
     from gancli import catalogue
 
     if name is not None:
-        typer.echo(catalogue.find(name).read_text(encoding="utf-8"), nl=False)
+        door.text(catalogue.find(name).read_text(encoding="utf-8").removesuffix("\n"))
         return
     width = max(map(len, catalogue.names()))
     for shipped in catalogue.names():
-        typer.echo(f"{shipped:{width}}  {catalogue.summary(shipped)}")
+        door.result(f"{shipped:{width}}  {catalogue.summary(shipped)}")
 
 
-@app.command()
+@app.command(cls=parsing.Command)
 def validate(files: Annotated[list[str], typer.Argument(help="Recipes: paths or shipped names.")]) -> None:
     """Check recipes without training."""
     from gancli import catalogue, models, recipe
@@ -32,16 +32,16 @@ def validate(files: Annotated[list[str], typer.Argument(help="Recipes: paths or 
     for file in files:
         try:
             models.validate(recipe.read(catalogue.find(file)))
-            typer.echo(f"{file}: ok")
+            door.result(f"{file}: ok")
         except recipe.RecipeError as error:
             mistakes += error.mistakes
     if mistakes:
         raise recipe.RecipeError(mistakes)
 
 
-@app.command()
+@app.command(cls=parsing.Command)
 def schema() -> None:
     """Print the JSON Schema of recipes, with which editors complete and check them."""
     from gancli import models
 
-    typer.echo(json.dumps(models.json_schema(), indent=2))
+    door.text(json.dumps(models.json_schema(), indent=2))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gancli.cli import app
+from gancli.cli import app, door, parsing
 from gancli.cli.progress import Progress
 from gancli.errors import UserError
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PIPE = Path("-")
 
 
-@app.command()
+@app.command(cls=parsing.Command)
 def sample(
     run: Annotated[Path, typer.Argument(help="A run, or its model.safetensors alone.")],
     count: Annotated[
@@ -138,7 +138,10 @@ def sample(
     if isinstance(model, FromNoise):
         _refuse(from_images, f"is for runs that translate images, and {family} makes them from noise")
         written = _generate(model, chosen, class_, target, form, out is not None, frames, force=force)
-        typer.echo(json.dumps({"files": [str(path) for path in written]}) if as_json else "\n".join(map(str, written)))
+        if as_json:
+            door.result(json.dumps({"files": [str(path) for path in written]}))
+        else:
+            door.paths(written)
         return
 
     assert isinstance(model, FromImages)
@@ -159,9 +162,9 @@ def sample(
     written, failed = _translate(job, aims, place, wanted.references, grid=grid, force=force)
     if as_json:
         failures = [{"input": name, "reason": reason} for name, reason in failed]
-        typer.echo(json.dumps({"files": [str(path) for path in written], "failed": failures}))
-    elif written:
-        typer.echo("\n".join(map(str, written)))
+        door.result(json.dumps({"files": [str(path) for path in written], "failed": failures}))
+    else:
+        door.paths(written)
     if failed:
         names = ", ".join(name for name, _ in failed)
         raise UserError(f"{len(failed)} of {len(job.names)} images failed: {names}: mend or remove them", 1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gancli.cli import app
+from gancli.cli import app, door, parsing
 from gancli.cli.progress import Progress
 from gancli.errors import UserError
 
@@ -63,7 +63,7 @@ Force = Annotated[bool, typer.Option("--force", help="Replace a file that is the
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
-@app.command()
+@app.command(cls=parsing.Command)
 def eval_fid(
     subject: SubjectWord,
     against: Against = None,
@@ -101,7 +101,10 @@ def eval_fid(
             found = fid.statistics(measured.batches(), network)
             found.save(save_statistics)
             if compared is None:
-                typer.echo(json.dumps({"statistics": str(save_statistics)}) if as_json else save_statistics)
+                if as_json:
+                    door.result(json.dumps({"statistics": str(save_statistics)}))
+                else:
+                    door.paths([save_statistics])
                 return
             sides = {"": (replace(measured, statistics=found), compared)}
         record = _score(sides, network, ["fid"], seed, bootstrap, progress)
@@ -109,7 +112,7 @@ def eval_fid(
     _publish(record, measured.run, as_json)
 
 
-@app.command()
+@app.command(cls=parsing.Command)
 def evaluate(
     subject: SubjectWord,
     metrics: Annotated[
@@ -165,7 +168,7 @@ def evaluate(
     _publish(record, measured.run, as_json)
 
 
-@app.command()
+@app.command(cls=parsing.Command)
 def fit_features(
     data: Annotated[str, typer.Argument(help="Labelled data: a run, a recipe, or a source with a folder a class.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The .safetensors file to write, for --features.")],
@@ -184,8 +187,11 @@ def fit_features(
         trained = scoring.fitted(*sides, lambda done, total, _: progress.counting("fitting", "steps")(done, total))
     trained.save(out)
     result = {"file": str(out), "accuracy": trained.accuracy, "images": trained.tested}
-    typer.echo(json.dumps(result) if as_json else out)
-    typer.echo(f"{trained.accuracy:.2%} of {trained.tested:,} held-out images are told right", err=True)
+    if as_json:
+        door.result(json.dumps(result))
+    else:
+        door.paths([out])
+    door.note(f"{trained.accuracy:.2%} of {trained.tested:,} held-out images are classified correctly")
 
 
 def _sides(
@@ -296,13 +302,13 @@ def _publish(record: dict[str, Any], run: "Run | None", as_json: bool) -> None:
     if run is not None:
         run.append_evaluation(record)
     for warning in record["warnings"]:
-        typer.echo(f"warning: {warning}", err=True)
+        door.note(f"warning: {warning}")
     if as_json:
-        typer.echo(json.dumps(record, allow_nan=False))
+        door.result(json.dumps(record, allow_nan=False))
         return
     rows = {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in record["values"].items()}
     entries = {k: v for k, v in record.items() if k not in ("values", "warnings", "metric", "value")}
     width = max(map(len, [*rows, *entries]))
-    typer.echo("\n".join(f"{name:{width}}  {value}" for name, value in rows.items()))
-    typer.echo("\nmeasured with")
-    typer.echo("\n".join(f"{name:{width}}  {value}" for name, value in entries.items()))
+    door.result(*(f"{name:{width}}  {value}" for name, value in rows.items()))
+    door.result("", "measured with")
+    door.result(*(f"{name:{width}}  {value}" for name, value in entries.items()))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gancli.cli import app
+from gancli.cli import app, door, parsing
 from gancli.cli.progress import Progress
 from gancli.errors import UserError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gancli.schema import Recipe
 
 
-@app.command()
+@app.command(cls=parsing.Command)
 def train(
     recipe: Annotated[str | None, typer.Argument(help="A recipe: its path, or the name of a shipped one.")] = None,
     set_: Annotated[
@@ -39,7 +39,7 @@ def train(
         try:
             _train(recipe, set_ or [], out, resume, force=force, dry_run=dry_run, quiet=quiet, as_json=as_json)
         except Stopped as stopped:
-            typer.echo(f"{stopped.name} before the first step: nothing to save", err=True)
+            door.note(f"{stopped.name} before the first step: nothing to save")
             raise
 
 
@@ -78,7 +78,7 @@ def _train(
     progress = Progress(quiet)
     if dry_run:
         check()
-        typer.echo(_plan(settings, run, progress))
+        door.text(_plan(settings, run, progress))
         return
     with run.held(), progress:
         check()
@@ -88,7 +88,10 @@ def _train(
         start(settings, dataset, run, progress, resume=resume is not None)
     last = run.metrics()[-1]
     result = {"run": str(run.path), "steps": int(last["step"]), "seconds": last["seconds"]}
-    typer.echo(json.dumps(result) if as_json else run.path)
+    if as_json:
+        door.result(json.dumps(result))
+    else:
+        door.paths([run.path])
 
 
 def _load(settings: "Recipe", progress: Progress) -> "Dataset | Known":
