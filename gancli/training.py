@@ -16,6 +16,7 @@ from gancli.data.dataset import Dataset, load, splits_of
 from gancli.data.distributions import Known
 from gancli.data.prepare import prepare
 from gancli.data.settings import Data
+from gancli.data.store import Streamed
 from gancli.errors import UserError
 from gancli.evaluator import Evaluator
 from gancli.from_images import FromImages
@@ -130,7 +131,7 @@ def _trainer(recipe: Recipe, recorder: Recorder) -> Trainer:
 
 def home(dataset: Dataset, settings: Data, device: torch.device) -> torch.device | None:
     """The GPU that trains where its memory is to keep all decoded images; None where they stay with the processor."""
-    arrays = [array for array in dataset.images.values() if isinstance(array, np.ndarray)]
+    arrays = [array for array in dataset.images.values() if not isinstance(array, Streamed)]
     if device.type != "cuda" or settings.on_device == "never" or len(arrays) < len(dataset.images):
         return None
     free, _ = torch.cuda.mem_get_info(device)

@@ -1,9 +1,6 @@
 """Batches by position: batch b is a function of (seed, b) alone, whatever came before it and however it is computed."""
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
-from typing import IO
 
 import numpy as np
 import torch
@@ -13,12 +10,9 @@ from torch import Tensor
 from gancli.data.dataset import Dataset
 from gancli.data.distributions import Known, points
 from gancli.data.store import Pixels, Streamed, in_order
-from gancli.errors import UserError
 
 AHEAD = 4
 """Batches that are decoded while the network works, for sets that are not kept decoded."""
-MAPPED = 64 * 2**20
-"""Bytes up to which a decoded array is gathered from the mapped file."""
 
 
 class Batches:
@@ -203,30 +197,15 @@ def _numbers(start: int, stop: int | None) -> Iterator[int]:
 
 
 class _Reader:
-    """Gathers from one decoded array.
-
-    What is read from a mapped file counts as this process's memory until the system wants it back, so a large file is
-    read instead: memory stays the same however many images there are.
-    """
+    """Gathers from one decoded array."""
 
     def __init__(self, array: Pixels) -> None:
         self._array = array
-        self._file: IO[bytes] | None = None
-        if isinstance(array, np.memmap) and array.nbytes > MAPPED and array.filename is not None:
-            self._file = Path(array.filename).open("rb", buffering=0)  # noqa: SIM115 (as long as batches are drawn)
 
     def __call__(self, places: NDArray[np.int64]) -> Tensor:
         """The images at these places, N×H×W×C."""
-        if isinstance(self._array, Streamed):
-            return torch.from_numpy(self._array[places])
-        if self._file is None:
-            return torch.from_numpy(np.asarray(self._array).take(places, axis=0))
-        pixels = np.empty((len(places), *self._array.shape[1:]), np.uint8)
-        rows = pixels.reshape(len(places), -1)
-        for row, place in zip(rows, places.tolist(), strict=True):
-            if os.preadv(self._file.fileno(), [row.data], place * row.nbytes) != row.nbytes:
-                raise UserError(f"{self._file.name}: cut short while it was read: start again", status=1)
-        return torch.from_numpy(pixels)
+        array = self._array
+        return torch.from_numpy(array.take(places, axis=0) if isinstance(array, np.ndarray) else array[places])
 
 
 class _Resident:

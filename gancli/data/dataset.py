@@ -1,5 +1,7 @@
 """From a recipe's data section to arrays of pixels: which images there are, what belongs together, and the labels."""
 
+import hashlib
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -31,6 +33,7 @@ class Dataset:
         names: relative names, in the images' order and with their keys.
         skipped: what was left out, and why.
         matched: row i of every array belongs together; false where a and b are two domains that need not match.
+        contents: digest of the decoded pixels by key, as the cache knows it; of a domain, those of the whole split.
     """
 
     images: dict[str, Pixels]
@@ -39,6 +42,23 @@ class Dataset:
     names: dict[str, list[str]] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
     matched: bool = True
+    contents: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what a training learns from: names, labels, classes, sizes and decoded pixels, in their order.
+
+        It changes when an image is edited, replaced, added, removed, renamed or relabelled. It does not depend on where
+        the source lies, the working directory, or the times of files. Nothing is read to compute it: the pixels were
+        digested when they were decoded.
+        """
+        shapes = {key: [int(side) for side in array.shape] for key, array in self.images.items()}
+        labels = None if self.labels is None else [self.labels.dtype.str, list(self.labels.shape)]
+        facts = [self.names, self.classes, shapes, labels, self.contents, self.matched]
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+        if self.labels is not None:
+            digest.update(np.ascontiguousarray(self.labels).tobytes())
+        return digest.hexdigest()
 
     def __len__(self) -> int:
         return max(len(array) for array in self.images.values())
@@ -103,12 +123,15 @@ def load_domain(settings: Data, domain: str, split: str, progress: store.Progres
         settings = settings.model_copy(update={"direction": "a-to-b"})  # so that a is a
     found = load(settings, split, progress)
     if found.labels is None:
-        return Dataset({"image": found.images[domain]}, names={"image": found.names[domain]}, skipped=found.skipped)
+        names = {"image": found.names[domain]}
+        contents = {"image": found.contents[domain]}
+        return Dataset({"image": found.images[domain]}, names=names, skipped=found.skipped, contents=contents)
     if domain.removeprefix(NO) not in found.classes:
         raise UserError(f"{settings.source}: has no domain {domain}: there are {', '.join(found.classes)}")
     rows = members(found.labels, found.classes, domain)
     names = {"image": [found.names["image"][row] for row in rows]}
-    return Dataset({"image": found.images["image"][rows]}, found.labels[rows], found.classes, names, found.skipped)
+    pixels: dict[str, Pixels] = {"image": found.images["image"][rows]}
+    return Dataset(pixels, found.labels[rows], found.classes, names, found.skipped, contents=found.contents)
 
 
 def members(labels: NDArray[Any], names: Sequence[str], domain: str) -> NDArray[np.int64]:
@@ -139,11 +162,14 @@ def decode(settings: Data, inventory: Inventory, split: str, progress: store.Pro
     skipped = list(inventory.problems.get(split, []))
     images: dict[str, Pixels] = {}
     names: dict[str, list[str]] = {}
+    contents: dict[str, str] = {}
     labels = None if inventory.labels is None else inventory.labels[split]
     for rows in inventory.groups[split]:
-        pixels, kept, bad = store.decoded(rows, form, settings.cache_limit * 2**30, progress)
-        skipped += bad
-        images.update(pixels)
+        found = store.decoded(rows, form, settings.cache_limit * 2**30, progress)
+        kept = found.kept
+        skipped += found.skipped
+        images.update(found.pixels)
+        contents.update(found.contents)
         for place, key in enumerate(rows.keys):
             names[key] = [rows.names(int(row))[place] for row in kept]
         labels = None if labels is None else labels[kept]
@@ -163,7 +189,8 @@ def decode(settings: Data, inventory: Inventory, split: str, progress: store.Pro
     if isinstance(settings, Pairs) and settings.direction == "b-to-a":
         images = {"a": images["b"], "b": images["a"]}
         names = {"a": names["b"], "b": names["a"]}
-    return Dataset(images, labels, inventory.classes, names, skipped, not isinstance(settings, Unpaired))
+        contents = {"a": contents["b"], "b": contents["a"]}
+    return Dataset(images, labels, inventory.classes, names, skipped, not isinstance(settings, Unpaired), contents)
 
 
 def form_of(settings: Data, size: tuple[int, int]) -> Form:

@@ -4,12 +4,13 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -19,11 +20,12 @@ import PIL
 from numpy.typing import NDArray
 
 from gancli import files
+from gancli.data import kept
 from gancli.data.pixels import BadImage, Form, fit, halves
 from gancli.data.sources import Source
 from gancli.errors import UserError
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same file would give other pixels."""
 CHUNK = 32
 
@@ -114,7 +116,7 @@ class Streamed:
             raise UserError(f"{name}: {error}: it has changed since it was checked: start again", status=1) from error
 
 
-Pixels = NDArray[np.uint8] | Streamed
+Pixels = NDArray[np.uint8] | kept.Kept | Streamed
 
 
 def workers() -> int:
@@ -137,10 +139,27 @@ def in_order(function: Callable[[T], U], items: Iterable[T], ahead: int) -> Iter
         pool.shutdown(cancel_futures=True)
 
 
-def decoded(
-    rows: Rows, form: Form, limit: float, progress: Progress | None = None
-) -> tuple[dict[str, Pixels], NDArray[np.int64], list[Skipped]]:
-    """The pixels of all rows that have any, which rows those are, and the others with their reason.
+class Decoded(NamedTuple):
+    """The images of some rows.
+
+    Args:
+        pixels: by key, of the rows that have any.
+        kept: which rows those are.
+        skipped: the others, with their reason.
+        contents: digest of the pixels, by key.
+    """
+
+    pixels: dict[str, Pixels]
+    kept: NDArray[np.int64]
+    skipped: list[Skipped]
+    contents: dict[str, str]
+
+
+def decoded(rows: Rows, form: Form, limit: float, progress: Progress | None = None) -> Decoded:
+    """The pixels of all rows that have any.
+
+    What is taken from the cache was compared with its checksums: small sets as a whole when they are opened, larger
+    ones image by image whenever one is read. A damaged set is decoded anew.
 
     Args:
         rows: what to decode.
@@ -155,50 +174,77 @@ def decoded(
     keep = size <= limit
     folder = files.cache("data") / (rows.key(form) + ("" if keep else "-checked"))
     with _locked(folder):
-        entry = _read(folder)
-        if entry is None:
+        found = _open(rows, form, folder, keep)
+        if found is None:
             _build(rows, form, folder, keep, progress)
-            entry = _read(folder)
-            assert entry is not None
+            found = _open(rows, form, folder, keep)
+    if found is None:
+        raise UserError(f"{folder}: does not keep what is written to it: set GANCLI_CACHE to another disk", status=1)
+    return found
 
-    bad = {int(row): reason for row, reason in entry["bad"]}
-    kept = np.array([row for row in range(len(rows)) if row not in bad], dtype=np.int64)
+
+def _open(rows: Rows, form: Form, folder: Path, keep: bool) -> Decoded | None:
+    """What the cache has of these rows, or None where it has nothing that is whole."""
+    entry = kept.read_entry(folder)
+    if entry is None:
+        return None
+    bad = {int(row): str(reason) for row, reason in entry["bad"]}
+    good = np.array([row for row in range(len(rows)) if row not in bad], dtype=np.int64)
     skipped = [Skipped(" + ".join(dict.fromkeys(rows.names(row))), reason) for row, reason in bad.items()]
     pixels: dict[str, Pixels] = {}
-    if keep and len(kept):
-        for key in rows.keys:
-            pixels[key] = np.memmap(folder / f"{key}.pixels", np.uint8, "r", shape=(len(kept), *form.shape))
+    if keep and len(good):
+        try:
+            for key in rows.keys:
+                pixels[key] = kept.open_array(folder, key, entry["arrays"][key], form.shape)
+        except (OSError, kept.Damaged):
+            return None
     else:
-        sound = Rows(rows.keys, rows.sources, rows.indices[kept])
+        sound = Rows(rows.keys, rows.sources, rows.indices[good])
         pool = ThreadPoolExecutor(workers())
         pixels = {key: Streamed(sound, form, key, pool) for key in rows.keys}
-    return pixels, kept, skipped
+    return Decoded(pixels, good, skipped, {key: entry["arrays"][key]["pixels"] for key in rows.keys})
 
 
 def clear() -> tuple[int, int]:
-    """Remove everything that was decoded. Trainings under way keep what they have open.
+    """Remove everything that was decoded. What other processes have open or decode at this moment is left to them.
 
     Returns:
         Sets removed, and bytes freed.
     """
-    entries = list(files.cache("data").iterdir())
-    bytes_freed = sum(file.stat().st_size for entry in entries for file in entry.rglob("*") if file.is_file())
-    for entry in entries:
-        if entry.is_dir():
-            shutil.rmtree(entry, ignore_errors=True)
-        else:
-            entry.unlink(missing_ok=True)
-    return sum(not entry.name.startswith(".") for entry in entries), bytes_freed
+    place = files.cache("data")
+    names = {_name(path) for path in place.iterdir()}
+    count, freed = 0, 0
+    for name in sorted(names):
+        with suppress(BlockingIOError), _locked(place / name, wait=False):
+            for path in (place / name, *place.glob(f".{name}.*.part")):
+                count += path.is_dir() and path.name == name
+                freed += _size(path)
+                with suppress(OSError):
+                    _remove(path)
+            (place / f".{name}.lock").unlink(missing_ok=True)
+    return count, freed
 
 
-def _read(folder: Path) -> dict[str, Any] | None:
-    """What is known of an entry, or None where there is none that is whole."""
-    try:
-        entry: dict[str, Any] = json.loads((folder / "entry.json").read_text())
-        whole = all((folder / name).stat().st_size == size for name, size in entry["sizes"].items())
-    except (OSError, ValueError, KeyError, AttributeError):
-        return None
-    return entry if whole else None
+def _name(path: Path) -> str:
+    """Of an entry, its lock, or the folder that it is decoded into: the entry's name."""
+    return re.sub(r"^\.(.*?)(\.[0-9a-f]{8}\.part|\.lock)$", r"\1", path.name)
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder, or whatever else somebody put in its place."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _size(folder: Path) -> int:
+    """Bytes in the files of a folder; others may be removing them."""
+    size = 0
+    for file in folder.rglob("*"):
+        with suppress(OSError):
+            size += file.stat().st_size if file.is_file() else 0
+    return size
 
 
 def _build(rows: Rows, form: Form, folder: Path, keep: bool, progress: Progress | None) -> None:
@@ -209,8 +255,7 @@ def _build(rows: Rows, form: Form, folder: Path, keep: bool, progress: Progress 
     part.mkdir()
     try:
         _decode_into(rows, form, part, keep, progress)
-        if folder.exists():
-            shutil.rmtree(folder)  # a damaged one: a whole one would have been read
+        _remove(folder)  # a damaged one: a whole one would have been read
         part.replace(folder)
     except OSError as error:
         message = f"cannot keep decoded images in {folder.parent}: {error.strerror or error}"
@@ -230,30 +275,46 @@ def _decode_into(rows: Rows, form: Form, part: Path, keep: bool, progress: Progr
         return good, bad
 
     bad: list[tuple[int, str]] = []
-    sizes = dict.fromkeys((f"{key}.pixels" for key in rows.keys if keep), 0)
     with ExitStack() as stack:
-        out = {name: stack.enter_context((part / name).open("wb")) for name in sizes}
+        out = [stack.enter_context(closing(kept.Writer(part if keep else None, key))) for key in rows.keys]
         for number, (good, worse) in enumerate(in_order(decode, range(0, len(rows), CHUNK), 2 * workers()), 1):
             bad += worse
-            for place, (name, file) in enumerate(out.items()):
-                for images in good:
-                    sizes[name] += file.write(images[place].data)
+            for images in good:
+                for writer, image in zip(out, images, strict=True):
+                    writer.add(image)
             if progress:
                 progress(min(number * CHUNK, len(rows)), len(rows))
-        for file in out.values():
-            file.flush()
-            os.fsync(file.fileno())
-    files.write(part / "entry.json", json.dumps({"bad": bad, "sizes": sizes}))
+        arrays = {key: writer.finish() for key, writer in zip(rows.keys, out, strict=True)}
+    kept.write_entry(part, {"bad": bad, "arrays": arrays})
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time: the second waits, then finds the first one's work."""
-    with folder.with_name(f".{folder.name}.lock").open("w") as file:
-        # Some network disks know no locks; the rename at the end is safe all the same.
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """One process at a time: the second waits, then finds the first one's work.
+
+    Raises:
+        BlockingIOError: another process holds it, and this one should not wait.
+    """
+    path = folder.with_name(f".{folder.name}.lock")
+    while True:
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise
+            except OSError:
+                pass  # Some network disks know no locks; the rename at the end is safe all the same.
+            if _is_at(file.fileno(), path):
+                yield
+                return
+            # `clear` removed the file while this process waited for it.
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def first_names(skipped: Sequence[Skipped], limit: int = 5) -> str:

@@ -1,5 +1,4 @@
 import itertools
-import os
 
 import numpy as np
 import pytest
@@ -9,7 +8,6 @@ from gancli.data.batches import Batches
 from gancli.data.dataset import Dataset
 from gancli.data.prepare import prepare
 from gancli.data.settings import Domains, Images, Pairs, Unpaired
-from gancli.errors import UserError
 from gancli.training import home
 
 
@@ -102,19 +100,6 @@ def test_images_are_channels_last_in_memory():
     batch = next(iter(Batches(Dataset({"image": np.zeros((4, 5, 6, 3), np.uint8)}), 2, 0)))
     assert batch["image"].shape == (2, 3, 5, 6) and batch["image"].dtype == torch.uint8
     assert batch["image"].is_contiguous(memory_format=torch.channels_last)
-
-
-def test_large_arrays_are_read_instead_of_mapped(tmp_path, monkeypatch):
-    path = tmp_path / "x.pixels"
-    path.write_bytes(np.random.default_rng(0).integers(0, 256, (50, 5, 6, 3), dtype=np.uint8).tobytes())
-    data = Dataset({"image": np.memmap(path, np.uint8, "r", shape=(50, 5, 6, 3))})
-    mapped = [batch["image"] for batch in Batches(data, 8, 0, 0, 10)]
-    monkeypatch.setattr("gancli.data.batches.MAPPED", 0)
-    read = Batches(data, 8, 0, 0, 10)
-    assert all(torch.equal(one, other["image"]) for one, other in zip(mapped, read, strict=True))
-    os.truncate(path, 100)
-    with pytest.raises(UserError, match="cut short"):
-        list(read)
 
 
 def noise(count: int, size: int, channels: int = 3) -> torch.Tensor:
