@@ -46,6 +46,7 @@ ROOMS = [
     "precision",
     "surroundings",
     "recorder",
+    "machine",
     "training",
     "cli",
     "__main__",

@@ -68,4 +68,4 @@ def _options(
     pass
 
 
-from gancli.cli import data, recipes, sample, score, train  # noqa: E402, F401  each module adds its commands to app
+from gancli.cli import data, doctor, recipes, sample, score, train  # noqa: E402, F401  each module adds its commands to app
