@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 MOST = 4000
-"""Characters of a printed line; what is longer loses its middle."""
+"""Characters of a printed message; what is longer loses its middle."""
 
 
 class UserError(Exception):
@@ -26,16 +26,18 @@ class UserError(Exception):
         return [printable(f"{self.prefix}{self}")]
 
 
-def printable(text: str) -> str:
+def printable(text: str, most: int | None = MOST) -> str:
     r"""The text as one line that a terminal shows as it is.
 
     Control characters, line separators, marks that change the direction of writing and other invisible characters
     become escapes such as `\x1b` and `\u202e`; so do the bytes of a file name that is not UTF-8. Names, headers and
-    reasons from files that somebody else made may hold any of them.
+    reasons from files that somebody else made may hold any of them. A text of more than `most` characters loses its
+    middle.
     """
     shown = "".join(c if c.isprintable() else _escape(ord(c)) for c in text)
-    half = MOST // 2
-    return shown if len(shown) <= MOST else f"{shown[:half]} … {shown[-half:]}"
+    if most is None or len(shown) <= most:
+        return shown
+    return f"{shown[: most // 2]} … {shown[-(most // 2) :]}"
 
 
 def _escape(code: int) -> str:

@@ -1,5 +1,6 @@
 """What commands print: one line a message, nothing that drives a terminal, and paths that scripts can use."""
 
+import json
 import os
 import subprocess
 import sys
@@ -49,6 +50,13 @@ def test_text_from_outside_is_escaped_in_every_message(given: str, monkeypatch, 
 
 def test_a_line_is_never_endless() -> None:
     assert len(printable("x" * 10**6)) < 5000
+
+
+def test_a_result_is_printed_whole(capfd) -> None:
+    """However long it is: JSON that loses its middle is no JSON."""
+    numbers = list(range(10_000))
+    door.result(json.dumps(numbers))
+    assert json.loads(capfd.readouterr().out) == numbers
 
 
 def test_paths_keep_their_bytes_for_scripts_and_are_escaped_on_a_terminal() -> None:

@@ -18,10 +18,10 @@ def note(text: str) -> None:
 
 
 def result(*lines: str) -> None:
-    """Print lines on stdout; each argument is one line."""
+    """Print lines on stdout, whole; each argument is one line."""
     encoding = sys.stdout.encoding or "utf-8"
     for line in lines:
-        typer.echo(printable(line).encode(encoding, "backslashreplace"))
+        typer.echo(printable(line, None).encode(encoding, "backslashreplace"))
 
 
 def text(whole: str) -> None:
