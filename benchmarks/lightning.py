@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, Trainer
 
-from gancli import catalogue, losses, models, recipe, training
+from gancli import catalogue, losses, models, recipe, surroundings, training
 from gancli.data.batches import Batches
 from gancli.data.dataset import Dataset, load
 from gancli.data.prepare import prepare
 from gancli.schema import Recipe
+from gancli.trainable import Trainable
 
 
 def in_lightning(settings: Recipe, dataset: Dataset, steps: int) -> float:
@@ -42,7 +43,7 @@ def in_lightning(settings: Recipe, dataset: Dataset, steps: int) -> float:
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    trainer.fit(model, Batches(dataset, settings.train.batch_size, settings.train.seed, 0, steps))
+    trainer.fit(Trainable(model), Batches(dataset, settings.train.batch_size, settings.train.seed, 0, steps))
     return steps / (marks[1] - marks[0])
 
 
@@ -87,7 +88,7 @@ def main() -> None:
     sets = [f"data.source={arguments.mnist}", "train.precision=float32"]
     settings = models.validate(recipe.read(catalogue.find("gan-mnist"), sets))
     dataset = load(settings.data)
-    training._quieten()
+    surroundings.quieten()
     in_lightning(settings, dataset, 20), bare(settings, dataset, 20)
 
     ratios = []

@@ -40,6 +40,7 @@ from gancli.data.dataset import Dataset, load
 from gancli.data.prepare import prepare
 from gancli.runs import Run
 from gancli.schema import Recipe
+from gancli.trainable import Trainable
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 CLASSES = ("a", "b", "c", "d")
@@ -157,7 +158,7 @@ def fit(model: Adversarial, dataset: Dataset, steps: int, clock: Clock, arithmet
         use_distributed_sampler=False,
     )
     place = (model.recipe.train.batch_size, 0, model.step, model.step + steps)
-    trainer.fit(model, Batches(dataset, *place, referenced=model.referenced))
+    trainer.fit(Trainable(model), Batches(dataset, *place, referenced=model.referenced))
     model.means()
 
 

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Any, Literal, cast
 
 import torch
-from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
@@ -38,8 +37,11 @@ class Diverged(UserError):
         super().__init__(f"diverged at step {step}: {what} is not finite", status=3)
 
 
-class Adversarial(LightningModule, ABC):
+class Adversarial(nn.Module, ABC):
     """The base of every family's `Model`, which sets `generator` and `discriminator` (each may hold several networks).
+
+    It is a plain module, so that a model samples and is scored without Lightning; `trainable.Trainable` lets Lightning
+    train it.
 
     One `training_step` is one step: a batch of reals, a turn of the discriminator, and a turn of the generator where
     `generator_plays`. All randomness of a step comes from torch's global generator, seeded by (seed, step), and what a
@@ -58,14 +60,19 @@ class Adversarial(LightningModule, ABC):
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
-        self.automatic_optimization = False
         self.recipe = recipe
         self.step = 0
         self.average: nn.Module | None = None
         self._batch: Batch = {}
         self._watched: dict[str, list[Tensor]] = {}
         self._owned: dict[Player, list[nn.Parameter]] = {}
+        self._optimizers: dict[Player, torch.optim.Optimizer] = {}
         self._doubt: Tensor | float = 0.0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the generator's weights are."""
+        return next(self.generator.parameters()).device
 
     @abstractmethod
     def generate(self, batch: Batch) -> Any:
@@ -93,17 +100,18 @@ class Adversarial(LightningModule, ABC):
         return torch.optim.Adam(parameters, self.recipe.learning_rate, self.recipe.betas, fused=True)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """The optimizers, in the order of PLAYERS."""
+        """Begin to train: the optimizers, in the order of PLAYERS."""
         self._owned = {player: list(getattr(self, player).parameters()) for player in PLAYERS}
-        return [self.optimizer(player) for player in PLAYERS]
+        self._optimizers = {player: self.optimizer(player) for player in PLAYERS}
+        return list(self._optimizers.values())
 
     def configure_model(self) -> None:
         """Begin the average, once the family has set its generator."""
         if self.recipe.train.ema is not None and self.average is None:
             self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
 
-    def training_step(self, batch: Batch, _: int) -> None:
-        """One step."""
+    def training_step(self, batch: Batch) -> None:
+        """One step, after `configure_optimizers`."""
         _seed(self.device, position_seed(self.recipe.train.seed, self.step))
         batch = prepare(batch, self.recipe.data, training=True)
         self._batch = batch
@@ -126,10 +134,10 @@ class Adversarial(LightningModule, ABC):
             self._update_average(self.average)
 
     def _turn(self, player: Player, terms: Terms) -> None:
-        optimizer = cast(torch.optim.Optimizer, self.optimizers()[PLAYERS.index(player)])  # type: ignore[index]
+        optimizer = self._optimizers[player]
         self._schedule(optimizer)
         optimizer.zero_grad()
-        self.manual_backward(torch.stack(list(terms.values())).sum())
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
         self._check(player, terms)
         optimizer.step()
         self.watch(**{f"{player}_{name}": term for name, term in terms.items()})
@@ -227,8 +235,7 @@ class Adversarial(LightningModule, ABC):
         """
         self.check()
         rates = {
-            f"learning_rate_{player}": optimizer.param_groups[0]["lr"]
-            for player, optimizer in zip(PLAYERS, cast(list[Any], self.optimizers()), strict=True)
+            f"learning_rate_{player}": optimizer.param_groups[0]["lr"] for player, optimizer in self._optimizers.items()
         }
         return self.means() | rates
 
@@ -248,7 +255,7 @@ class Adversarial(LightningModule, ABC):
             Diverged: a number in it is not finite, or one was on the way there.
         """
         self.check()
-        learned = state.collect(self, self._optimizers())
+        learned = state.collect(self, self._optimizers)
         if (name := weights.not_finite(learned)) is not None:
             raise Diverged(self.step, f"'{name}'")
         return learned | {f"watched.{name}": _means(tensors) for name, tensors in self._watched.items()}
@@ -265,12 +272,9 @@ class Adversarial(LightningModule, ABC):
         if any(tensor.ndim != 1 or tensor.dtype != torch.float32 for tensor in watched.values()):
             raise ValueError("what was watched is no list of numbers")
         learned = {name: tensor for name, tensor in saved.items() if name not in watched}
-        state.restore(learned, self, self._optimizers())
+        state.restore(learned, self, self._optimizers)
         self._watched = {n.removeprefix("watched."): list(tensor.to(self.device)) for n, tensor in watched.items()}
         self.step = step
-
-    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        return dict(zip(PLAYERS, self.trainer.optimizers, strict=True))
 
 
 class FromNoise(Adversarial):

@@ -4,7 +4,7 @@ import contextlib
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gancli import models, recipe
 from gancli.errors import UserError
@@ -62,7 +62,7 @@ def open_model(path: Path, *, best: bool = False) -> "Adversarial":
     # Built without memory at first, and without a discriminator in the end: nothing larger than the file is allocated,
     # whatever sizes its recipe claims.
     try:
-        with torch.device("meta"), _few_parameters():
+        with torch.device("meta"), _without_numbers(), _few_parameters():
             model: Adversarial = models.load(settings.model).Model(settings)
     except (RuntimeError, ValueError, OverflowError) as error:
         what = str(error).partition("\n")[0]
@@ -94,6 +94,20 @@ def _load_discriminator(model: "Adversarial", run: Run) -> bool:
         return False
     model.discriminator.load_state_dict(tensors, assign=True)
     return True
+
+
+def _without_numbers() -> contextlib.AbstractContextManager[object]:
+    """Leave weights as they are allocated: on the meta device they have no numbers, and drawing some imports PyTorch's
+    compiler, which takes longer than everything else."""
+    from torch.overrides import TorchFunctionMode
+
+    class WithoutNumbers(TorchFunctionMode):
+        def __torch_function__(self, function: Any, _: Any, args: Any = (), named: Any = None) -> Any:
+            if getattr(function, "__name__", "") in ("normal_", "uniform_"):
+                return args[0] if args else named["tensor"]
+            return function(*args, **(named or {}))
+
+    return WithoutNumbers()
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from gancli.evaluator import Evaluator
 from gancli.runs import Run
 from gancli.signals import Signals
 from gancli.theory import Witness
+from gancli.trainable import Trainable
 
 
 class Progress(Protocol):
@@ -65,9 +66,10 @@ class Recorder(Callback):
         self.since = 0.0
         self.witness: Witness | None = None
 
-    def on_train_start(self, trainer: Trainer, model: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Write the first checkpoint, or restore the one to continue from."""
-        assert isinstance(model, Adversarial)
+        assert isinstance(module, Trainable)
+        model = module.model
         self.signals.insist()
         if isinstance(model, FromNoise) and isinstance(model.recipe.data, Distribution):
             self.witness = Witness(model, distributions.of(model.recipe.data))
@@ -85,9 +87,10 @@ class Recorder(Callback):
         self.progress.begin(self.step, self.steps)
         self.stop_if_asked()
 
-    def on_train_batch_end(self, trainer: Trainer, model: LightningModule, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
         """Write what is due after a step, and stop if a signal came."""
-        assert isinstance(model, Adversarial)
+        assert isinstance(module, Trainable)
+        model = module.model
         settings = model.recipe.train
         step = self.step = model.step
         row = None

@@ -3,6 +3,7 @@
 import copy
 from collections import defaultdict
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch.optim import Optimizer
 from gancli import weights
 
 
-def collect(model: nn.Module, optimizers: Mapping[str, Optimizer]) -> dict[str, Tensor]:
+def collect(model: nn.Module, optimizers: Mapping[Any, Optimizer]) -> dict[str, Tensor]:
     """The model's parameters and buffers, and what each optimizer keeps for each of its parameters."""
     state = {f"weights.{name}": tensor for name, tensor in model.state_dict().items()}
     for player, optimizer in optimizers.items():
@@ -20,7 +21,7 @@ def collect(model: nn.Module, optimizers: Mapping[str, Optimizer]) -> dict[str, 
     return state
 
 
-def restore(state: Mapping[str, Tensor], model: nn.Module, optimizers: Mapping[str, Optimizer]) -> None:
+def restore(state: Mapping[str, Tensor], model: nn.Module, optimizers: Mapping[Any, Optimizer]) -> None:
     """Give a model and its optimizers what `collect` took.
 
     Only what was learned comes from it: learning rates and other settings stay as they are.

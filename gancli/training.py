@@ -26,6 +26,7 @@ from gancli.schema import Recipe
 from gancli.signals import Signals
 from gancli.surroundings import disk_in_words, keep_memory, machine_facts, memory_in_words, quieten
 from gancli.tables import now
+from gancli.trainable import Trainable
 
 
 def build(recipe: Recipe) -> Adversarial:
@@ -83,7 +84,7 @@ def train(recipe: Recipe, dataset: Dataset | Known, run: Run, progress: Progress
         try:
             if len(batches):
                 with memory_in_words(recipe):
-                    trainer.fit(model, batches)
+                    trainer.fit(Trainable(model), batches)
             draw_curves(run.metrics(), run.curves_file)
             animate(run)
             recorder.stop_if_asked()

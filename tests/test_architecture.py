@@ -45,6 +45,7 @@ ROOMS = [
     "evaluator",
     "precision",
     "surroundings",
+    "trainable",
     "recorder",
     "machine",
     "training",

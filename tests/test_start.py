@@ -11,6 +11,7 @@ from commands import run_gancli
 from gancli.cli import app
 
 HEAVY = {"torch", "pytorch_lightning", "numpy", "matplotlib", "scipy", "sklearn", "PIL"}
+LIGHTNING = {"pytorch_lightning", "lightning_fabric", "lightning"}
 COMMANDS = sorted(command.name or command.callback.__name__.replace("_", "-") for command in app.registered_commands)
 
 
@@ -66,11 +67,24 @@ def test_reading_every_recipe_needs_no_torch() -> None:
     assert not {"torch", "pytorch_lightning", "numpy"} & modules
 
 
-def test_sampling_needs_little_beside_lightning(run: Path, base: set[str], tmp_path: Path) -> None:
-    more = loaded_by("sample", run, "--count", 1, "--out", tmp_path / "made") - base
+def test_sampling_needs_little_beside_torch(run: Path, tmp_path: Path) -> None:
+    more = loaded_by("sample", run, "--count", 1, "--out", tmp_path / "made") - loaded_after("import torch")
     assert (tmp_path / "made" / "000000.png").exists()
-    assert not {"gancli.training", "gancli.metrics.fid", "sklearn", "scipy"} & more
-    assert len(more) <= 200
+    assert not {"gancli.training", "gancli.metrics.fid", "sklearn", "scipy", *LIGHTNING} & more
+    assert len(more) <= 300
+
+
+@pytest.mark.parametrize("words", [("sample", "RUN", "--input", "shapes:2", "--out", "OUT"), ("eval-fid", "RUN")])
+def test_translating_and_scoring_need_no_lightning(words: tuple[str, ...], tmp_path: Path) -> None:
+    assert run_gancli("train", tiny.write("pix2pix", tmp_path), "--out", tmp_path / "run", "-q") == 0
+    places = {"RUN": tmp_path / "run", "OUT": tmp_path / "made"}
+    modules = loaded_by(*(places.get(word, word) for word in words))
+    assert "gancli.models.pix2pix" in modules and not LIGHTNING & modules
+
+
+def test_importing_every_metric_needs_no_lightning() -> None:
+    modules = loaded_after("import gancli.scoring, gancli.subjects, gancli.translation, gancli.sampling, gancli.theory")
+    assert "torchmetrics" in modules and not LIGHTNING & modules
 
 
 def test_training_needs_little_beside_lightning(run: Path, base: set[str]) -> None:

@@ -31,12 +31,10 @@ def trained(text: str, generator: nn.Module) -> Witness:
     settings = models.validate(recipe.parse(f"{dedent(text)}\ncritic_steps: {NEVER}", "test"))
     model = build(settings)
     model.generator, model.average = generator, None
-    optimizers = model.configure_optimizers()
-    model.optimizers = lambda: optimizers  # type: ignore[method-assign]
-    model.manual_backward = lambda loss: loss.backward()  # type: ignore[method-assign]
+    model.configure_optimizers()
     train, known = settings.train, distributions.of(settings.data)
-    for number, batch in enumerate(Draws(known, train.batch_size, train.seed, 0, train.steps)):
-        model.training_step(batch, number)
+    for batch in Draws(known, train.batch_size, train.seed, 0, train.steps):
+        model.training_step(batch)
     model.means()
     return Witness(model, known)
 
