@@ -33,7 +33,7 @@ from pytorch_lightning import Callback, Trainer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from gancli import models, precision, recipe, sampling, surroundings, training
+from gancli import models, precision, recipe, sampling, seeds, surroundings, training
 from gancli.adversarial import Adversarial, FromNoise
 from gancli.data.batches import Batches
 from gancli.data.dataset import Dataset, load
@@ -280,7 +280,7 @@ def compare_sampling(rounds: int, count: int = 640) -> Figures:
             plain.save_one_by_one(generator, count // 4, Path(name) / "plain")
             found["plain"].append((time.perf_counter() - start) / (count // 4))
             start = time.perf_counter()
-            chosen = sampling.samples(model, range(turn * count, (turn + 1) * count), None)
+            chosen = sampling.samples(model, seeds.following(turn * count, count), None)
             sampling.write(model, chosen, Path(name) / "ours", "folder", frames=0)
             found["float32"].append((time.perf_counter() - start) / count)
     return summary(found)

@@ -19,7 +19,7 @@ def cache(name: str) -> Path:
 
 
 @contextmanager
-def writing(path: Path, size: int | None = None) -> Iterator[IO[Any]]:
+def writing(path: Path, size: int | None = None, *, durable: bool = True) -> Iterator[IO[Any]]:
     """A binary file that takes its name only when it is complete and on the disk.
 
     It is written beside `path`, flushed, and renamed; after an error nothing is left and an older `path` is untouched.
@@ -27,19 +27,25 @@ def writing(path: Path, size: int | None = None) -> Iterator[IO[Any]]:
     Args:
         path: the name that it takes.
         size: bytes that it will have, where they are known: a full disk is met before anything else is done.
+        durable: whether to wait until a power failure cannot take it; thousands of small files need not wait each.
 
     Raises:
         OSError: with `path` and the bytes needed.
     """
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    # A name may have 255 bytes, and the longest ones leave no room for what is added here.
+    beside = path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}.part")
     try:
         with _naming(path, size), beside.open("w+b") as file:
             if size:
                 _reserve(file, size)
             yield file
             file.flush()
-            os.fsync(file.fileno())
-        rename(beside, path)
+            if durable:
+                os.fsync(file.fileno())
+        if durable:
+            rename(beside, path)
+        else:
+            beside.replace(path)
     finally:
         with suppress(OSError):
             beside.unlink(missing_ok=True)

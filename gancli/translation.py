@@ -2,7 +2,8 @@
 
 import io
 import itertools
-from collections import deque
+import struct
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from gancli import files, images
+from gancli import images, outputs
 from gancli.data import sources, store
 from gancli.data.dataset import load, load_domain, splits_of
 from gancli.data.pixels import EXTENSIONS, BadImage, Form, decode, fit
@@ -83,10 +84,19 @@ class Lone:
 
 
 class Decoded:
-    """Images that are decoded already, N×H×W×C, as a source; their files would be PNG."""
+    """Images that are decoded already, N×H×W×C, as a source; their files would be PNG.
+
+    `1.jpg` becomes `1.png`; beside another `1.png` it becomes `1.jpg.png`.
+    """
 
     def __init__(self, where: str, names: Iterable[str], pixels: store.Pixels) -> None:
-        self.names: Sequence[str] = [str(PurePosixPath(name).with_suffix(".png")) for name in names]
+        names = list(names)
+        plain = [f"{name.removesuffix(PurePosixPath(name).suffix)}.png" for name in names]
+        many = Counter(plain)
+        self.names: Sequence[str] = [
+            f"{name}.png" if many[short] > 1 and name != short else short
+            for name, short in zip(names, plain, strict=True)
+        ]
         self.where, self._pixels = where, pixels
 
     def stamp(self, index: int) -> str:
@@ -164,28 +174,46 @@ class Job:
         """Of the images, relative."""
         return self.source.names[: self.count]
 
-    def path(self, out: Path, place: int, turn: str) -> Path:
-        """The file of an image: `out` itself where that names a format, else its own name below."""
-        if _names_file(out):
-            return out
-        name = self.names[place]
-        return out / turn / (name if PurePosixPath(name).suffix.lower() in EXTENSIONS else f"{name}.png")
+    def place(self, out: Path) -> outputs.Place:
+        """The folder that the files go to: that of `out` where it names a format, else `out` itself."""
+        return outputs.Place(out.parent if _names_file(out) else out)
 
-    def paths(self, out: Path) -> list[Path]:
-        """The files of all images.
+    def name(self, out: Path, place: int, turn: str) -> str:
+        """The file of an image below that folder."""
+        if _names_file(out):
+            return out.name
+        name = self.names[place]
+        own = outputs.path(name if PurePosixPath(name).suffix.lower() in EXTENSIONS else f"{name}.png")
+        return f"{turn}/{own}" if turn else own
+
+    def check(self, out: Path, *, force: bool) -> None:
+        """See that every image can have a file of its own.
 
         Raises:
-            UserError: one file is named for several, or an input would be replaced.
+            UserError: two images would become one file, an input would be replaced, or something stands in the way.
         """
-        paths = [self.path(out, place, turn) for place in range(len(self.names)) for turn in self.turns]
-        if _names_file(out) and len(paths) > 1:
+        made = [(name, self.name(out, n, turn)) for n, name in enumerate(self.names) for turn in self.turns]
+        if _names_file(out) and len(made) > 1:
             raise UserError(
-                f"--out {out}: is one image, and {len(paths)} are made: give a folder, or --grid for a sheet"
+                f"--out {out}: is one image, and {len(made)} are made: give a folder, or --grid for a sheet"
             )
-        inputs = {(Path(self.source.where) / name).resolve() for name in self.names}
+        outputs.check_distinct(made)
+        place = self.place(out)
+        self.check_inputs(out, (place.root / name for _, name in made))
+        place.check((name for _, name in made), force=force)
+
+    def check_inputs(self, out: Path, paths: Iterable[Path]) -> None:
+        """See that no input would be replaced.
+
+        Raises:
+            UserError: one would.
+        """
+        where = Path(self.source.where)
+        if not where.is_dir():
+            return
+        inputs = {(where / name).resolve() for name in self.names}
         if taken := next((path for path in paths if path.resolve() in inputs), None):
             raise UserError(f"--out {out}: {taken} is an input: give another place")
-        return paths
 
     def stream(self) -> Iterator[Made | Failed]:
         """Every image, turned; those that come to the same size with padding go together."""
@@ -236,13 +264,14 @@ class Job:
 def write(job: Job, out: Path) -> Iterator[Path | Failed]:
     """Write what a job makes, each file whole or not at all, while the next images are being made."""
     saving: deque[Future[Path | Failed]] = deque()
+    place = job.place(out)
     with ThreadPoolExecutor(workers()) as pool:
         for made in job.stream():
             if isinstance(made, Failed):
                 yield made
                 continue
             for turn, image in made.images.items():
-                saving.append(pool.submit(_save, job.path(out, made.place, turn), image))
+                saving.append(pool.submit(_save, place, job.name(out, made.place, turn), image))
             while len(saving) > HELD_FILES:
                 yield saving.popleft().result()
         while saving:
@@ -297,14 +326,15 @@ def _names_file(out: Path) -> bool:
     return out.suffix.lower() in EXTENSIONS and not out.is_dir()
 
 
-def _save(path: Path, image: Pixels) -> Path | Failed:
+def _save(place: outputs.Place, name: str, image: Pixels) -> Path | Failed:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with files.writing(path) as file:
-            encode(image, file, path.suffix)
+        return place.save(name, lambda file: encode(image, file, PurePosixPath(name).suffix))
+    except UserError as error:
+        return Failed(str(place.root / name), str(error))
     except OSError as error:
-        return Failed(str(path), error.strerror or str(error))
-    return path
+        return Failed(str(place.root / name), error.strerror or str(error))
+    except (ValueError, struct.error) as error:
+        return Failed(str(place.root / name), f"the format cannot hold this image: {error}")
 
 
 def _padded(pixels: Pixels, size: tuple[int, int]) -> Pixels:

@@ -6,12 +6,14 @@ from pathlib import PurePosixPath
 
 from torch import Tensor
 
+from gancli import outputs
 from gancli.data.pixels import BadImage, Form, fit
 from gancli.data.settings import Data
 from gancli.data.sources import Source
 from gancli.errors import UserError
 from gancli.from_images import FromImages, Styled
 from gancli.images import Pixels
+from gancli.seeds import Seeds
 from gancli.translation import Turn, tensor
 
 MOST = 100
@@ -31,7 +33,7 @@ class Turns:
     references: Sequence[Pixels] = field(default_factory=tuple)
 
 
-def of_targets(model: FromImages, targets: Sequence[str], seeds: Sequence[int]) -> Turns:
+def of_targets(model: FromImages, targets: Sequence[str], seeds: Seeds) -> Turns:
     """Every target, in the style of every seed where the family has styles.
 
     Args:
@@ -45,14 +47,17 @@ def of_targets(model: FromImages, targets: Sequence[str], seeds: Sequence[int]) 
     targets = tuple(dict.fromkeys(targets)) or model.every_target
     for target in targets:
         model.check_target(target)
-    if len(seeds) > 1 and not isinstance(model, Styled):
-        raise UserError(f"--styles {len(seeds)}: {model.recipe.model} has one style of each domain: leave it out")
+    if seeds.count > 1 and not isinstance(model, Styled):
+        raise UserError(f"--styles {seeds.count}: {model.recipe.model} has one style of each domain: leave it out")
+    _few(len(targets) * seeds.count)
     turns: dict[str, Turn] = {}
     for target in targets:
         for seed in seeds:
-            parts = ([target] if len(targets) > 1 else []) + ([f"style-{seed}"] if len(seeds) > 1 else [])
+            parts = ([outputs.label(target)] if len(targets) > 1 else []) + (
+                [f"style-{seed}"] if seeds.count > 1 else []
+            )
             turns["/".join(parts)] = _seeded(model, target, seed)
-    return _few(Turns(turns))
+    return Turns(turns)
 
 
 def of_references(model: FromImages, references: Source, targets: Sequence[str]) -> Turns:
@@ -70,7 +75,8 @@ def of_references(model: FromImages, references: Source, targets: Sequence[str])
     form = Form(*data.size, data.channels, None, data.resize, data.background)
     turns: dict[str, Turn] = {}
     shown: list[Pixels] = []
-    for place, name in enumerate(references.names[: MOST + 1]):
+    _few(len(references.names))
+    for place, name in enumerate(references.names):
         path = PurePosixPath(name)
         target = targets[0] if targets else path.parent.name
         if not targets and target not in model.targets:
@@ -82,11 +88,12 @@ def of_references(model: FromImages, references: Source, targets: Sequence[str])
         except (BadImage, OSError) as error:
             raise UserError(f"--reference: {name}: {error}: mend or remove it") from error
         turn = _styled(model, model.styles_of(tensor(pixels[None]), target))
-        turns[str(path.with_suffix("")) if len(references.names) > 1 else ""] = turn
+        folder = outputs.path(name.removesuffix(path.suffix)) if len(references.names) > 1 else ""
+        if folder in turns:
+            raise UserError(f"--reference: {name} and another one have the same name but for the ending: rename one")
+        turns[folder] = turn
         shown.append(pixels)
-    if len(turns) < len(shown):
-        raise UserError("--reference: two of them have the same name: rename one")
-    return _few(Turns(turns, shown))
+    return Turns(turns, shown)
 
 
 def _seeded(model: FromImages, target: str, seed: int) -> Turn:
@@ -97,7 +104,6 @@ def _styled(model: Styled, style: Tensor) -> Turn:
     return lambda images: model.styled(images, style)
 
 
-def _few(turns: Turns) -> Turns:
-    if len(turns.turns) > MOST:
-        raise UserError(f"more than {MOST} targets, styles or references at once: ask for fewer")
-    return turns
+def _few(count: int) -> None:
+    if count > MOST:
+        raise UserError(f"more than {MOST} targets, styles or references at once ({count:,}): ask for fewer")

@@ -3,6 +3,7 @@
 Text from outside may hold terminal escapes. What a person reads is escaped here, so that no command can forget it.
 """
 
+import json
 import os
 import sys
 from collections.abc import Iterable
@@ -36,3 +37,14 @@ def paths(found: Iterable[os.PathLike[str]]) -> None:
         return
     for path in found:
         typer.echo(os.fsencode(path))
+
+
+def files(found: Iterable[os.PathLike[str]], *, as_json: bool, **rest: object) -> None:
+    """Print the files of a result, one path a line, or one JSON object with the rest; there may be millions."""
+    if not as_json:
+        paths(found)
+        return
+    typer.echo('{"files": [', nl=False)
+    for place, path in enumerate(found):
+        typer.echo((", " if place else "") + json.dumps(os.fspath(path)), nl=False)
+    typer.echo("]" + "".join(f", {json.dumps(key)}: {json.dumps(value)}" for key, value in rest.items()) + "}")

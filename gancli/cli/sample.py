@@ -1,27 +1,24 @@
 """`gancli sample`: images out of a run."""
 
-import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gancli.cli import app, door, parsing
+from gancli.cli import app, door, noise, parsing
 from gancli.cli.progress import Progress
 from gancli.errors import UserError
 
 if TYPE_CHECKING:
-    from gancli.adversarial import FromNoise
     from gancli.data.sources import Source
     from gancli.from_images import FromImages
     from gancli.images import Pixels
     from gancli.translation import Job, Turn
     from gancli.turns import Turns
-
-PIPE = Path("-")
 
 
 @app.command(cls=parsing.Command)
@@ -32,8 +29,13 @@ def sample(
         typer.Option(min=1, help="How many images (default: 16 from noise; of a translator's test split all)."),
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, help="Seed of the first, and the others follow it; of every translated image.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0,
+            max=2**63 - 1,
+            help="Seed of the first, and the others follow it; of every translated image (default: 0).",
+        ),
+    ] = None,
     seeds: Annotated[str | None, typer.Option(help="Exactly these seeds instead, as in 3,7,100-120.")] = None,
     class_: Annotated[
         str | None,
@@ -53,7 +55,7 @@ def sample(
     interpolate: Annotated[
         str | None, typer.Option(metavar="SEEDS", help="Walk between these seeds, as in 3,9, and write a GIF.")
     ] = None,
-    frames: Annotated[int, typer.Option(min=2, help="Frames of the walk.")] = 60,
+    frames: Annotated[int | None, typer.Option(min=2, help="Frames of the walk (default: 60).")] = None,
     input_: Annotated[
         str | None,
         typer.Option(
@@ -113,35 +115,29 @@ def sample(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Generate images, or translate those given, and print the paths of the files written."""
-    from_noise = {"--seeds": seeds, "--class": class_, "--interpolate": interpolate}
+    from_noise = {"--seeds": seeds, "--class": class_, "--interpolate": interpolate, "--frames": frames}
     of_domains: dict[str, Any] = {"--domain": domain or None, "--styles": styles, "--reference": reference}
     from_images = of_domains | {"--input": input_, "--direction": direction, "--size": size, "--tile": tile}
     from_images |= {"--dropout": dropout}
-    walk = _numbers(interpolate, "--interpolate") if interpolate else None
-    chosen = walk or (_numbers(seeds, "--seeds") if seeds else list(range(seed, seed + (count or 16))))
+    wish = None
+    if not any(value is not None for value in from_images.values()):
+        wish = noise.read(count, seed, seeds, class_, out, interpolate, frames, grid=grid)
     forced = _size(size) if size else None
     if dropout not in (None, "on", "off"):
         raise UserError(f"--dropout {dropout}: expected on or off")
-    if not any(from_images.values()):
-        target = out or Path("walk.gif" if walk else "grid.png" if grid else "samples")
-        form = _form(target, grid=grid, walk=walk is not None)
-    if walk and class_ == "all":
-        raise UserError("--class all: a walk stays in one class: name it")
 
     from gancli import opening, turns
     from gancli.adversarial import FromNoise
     from gancli.data.settings import Domains
     from gancli.from_images import FromImages
+    from gancli.seeds import following
 
     model = opening.open_model(run, best=best)
     family = model.recipe.model
     if isinstance(model, FromNoise):
         _refuse(from_images, f"is for runs that translate images, and {family} makes them from noise")
-        written = _generate(model, chosen, class_, target, form, out is not None, frames, force=force)
-        if as_json:
-            door.result(json.dumps({"files": [str(path) for path in written]}))
-        else:
-            door.paths(written)
+        assert wish is not None
+        noise.generate(model, wish, force=force, as_json=as_json)
         return
 
     assert isinstance(model, FromImages)
@@ -152,57 +148,33 @@ def sample(
         model.dropout = dropout == "on"
     if isinstance(model.recipe.data, Domains):
         _refuse({"--direction": direction}, f"is for runs of two domains, and {family} knows many: see --domain")
-        into, wanted = model.targets[0], _turns(model, domain or [], seed, styles, reference)
+        into, wanted = model.targets[0], _turns(model, domain or [], seed or 0, styles, reference)
     else:
         _refuse(of_domains, f"is for runs of many domains, and {family} knows two: see --direction")
         into = _target(model, direction)
-        wanted = turns.of_targets(model, [into], [seed])
+        wanted = turns.of_targets(model, [into], following(seed or 0, 1))
     job, aims = _job(model, input_, into, wanted.turns, forced, tile, count)
     place = out or Path("grid.png" if grid else "-" if input_ == "-" else "translated")
+    if as_json and place == noise.PIPE:
+        raise UserError("--json: stdout takes the image: leave one of --json and --out - out")
     written, failed = _translate(job, aims, place, wanted.references, grid=grid, force=force)
-    if as_json:
+    if place != noise.PIPE:
         failures = [{"input": name, "reason": reason} for name, reason in failed]
-        door.result(json.dumps({"files": [str(path) for path in written], "failed": failures}))
-    else:
-        door.paths(written)
+        door.files(written, as_json=as_json, failed=failures)
     if failed:
-        names = ", ".join(name for name, _ in failed)
-        raise UserError(f"{len(failed)} of {len(job.names)} images failed: {names}: mend or remove them", 1)
-
-
-def _generate(
-    model: "FromNoise",
-    seeds: list[int],
-    class_: str | None,
-    target: Path,
-    form: str,
-    named: bool,
-    frames: int,
-    *,
-    force: bool,
-) -> list[Path]:
-    """Write what a model makes from noise."""
-    from gancli import sampling
-    from gancli.data.settings import Distribution
-
-    points = isinstance(model.recipe.data, Distribution)
-    if points:
-        if form in ("grid", "walk"):
-            raise UserError("--grid and --interpolate are for images, and this model makes points: leave them out")
-        target = target if named else Path("points.csv")
-    samples = sampling.samples(model, seeds, class_)
-    _check_free([target / sample.name for sample in samples] if form == "folder" and not points else [target], force)
-    if points:
-        return sampling.write_points(model, seeds, target)
-    return sampling.write(model, samples, target, form, frames=frames)
+        names = ", ".join(name for name, _ in failed[:10]) + (" and others" if len(failed) > 10 else "")
+        # An image that cannot be read is missing in every turn.
+        missing = sum(1 if grid or name not in job.names else len(job.turns) for name, _ in failed)
+        total = len(job.names) * (1 if grid else len(job.turns))
+        raise UserError(f"{missing} of {total} images failed: {names}: fix or remove them", 1)
 
 
 def _turns(model: "FromImages", targets: list[str], seed: int, styles: int | None, reference: str | None) -> "Turns":
     """What is done to every image by a model of many domains."""
-    from gancli import translation, turns
+    from gancli import seeds, translation, turns
 
     if reference is None:
-        return turns.of_targets(model, targets, range(seed, seed + (styles or 1)))
+        return turns.of_targets(model, targets, seeds.following(seed, styles or 1))
     _refuse({"--styles": styles}, "is for styles of seeds, and --reference gives others")
     return turns.of_references(model, translation.find(reference, "--reference"), targets)
 
@@ -249,32 +221,40 @@ def _translate(
     Raises:
         UserError: the place is taken, or does not fit.
     """
-    from gancli import files, translation
+    from gancli import files, outputs, translation
+    from gancli.data.pixels import EXTENSIONS
 
-    if grid and (out.suffix.lower() != ".png" or len(job.names) > translation.MOST_ROWS):
-        raise UserError(f"--grid: makes one .png of at most {translation.MOST_ROWS} images: see to --out and --count")
-    if out == PIPE and len(job.names) * len(job.turns) > 1:
+    if grid and ((out.suffix.lower() != ".png" and out != noise.PIPE) or len(job.names) > translation.MOST_ROWS):
+        raise UserError(f"--grid: makes one .png of at most {translation.MOST_ROWS} images: change --out or --count")
+    if out == noise.PIPE and not grid and len(job.names) * len(job.turns) > 1:
         raise UserError("--out -: takes one image, and there are several to make: give a folder")
-    _check_free([] if out == PIPE else [out] if grid else job.paths(out), force)
+    if out.suffix.lower() in (noise.FILES | {*noise.FORMS}) - EXTENSIONS and not out.is_dir():
+        raise UserError(f"--out {out}: translations go to a folder, or one image to an image file: name such a place")
+    if grid and out != noise.PIPE:
+        job.check_inputs(out, [out])
+        outputs.Place(out.parent).check([out.name], force=force)
+    elif out != noise.PIPE:
+        job.check(out, force=force)
 
     made: list[Any] = []
     failed: list[tuple[str, str]] = []
+    done, each, unread = 0, 1 if grid or out == noise.PIPE else len(job.turns), frozenset(job.names)
     with Progress() as progress:
         told = progress.counting("translating", "images")
-        for result in translation.rows(job, aims) if grid or out == PIPE else translation.write(job, out):
+        for result in translation.rows(job, aims) if grid or out == noise.PIPE else translation.write(job, out):
             if isinstance(result, translation.Failed):
                 failed.append(result)
                 progress.note(f"{result.name}: {result.reason}")
+                done += each if result.name in unread else 1
             else:
                 made.append(result)
-            told(len(made) + len(failed), len(job.names) * len(job.turns))
-    if made and out == PIPE:
-        translation.encode(made[0][1], sys.stdout.buffer, ".png")
-        return [], failed
-    if made and grid:
-        with files.writing(out) as file:
-            translation.encode(translation.sheet(job, made, heading), file, ".png")
-        return [out], failed
+                done += 1
+            told(done, len(job.names) * each)
+    if made and (grid or out == noise.PIPE):
+        whole = translation.sheet(job, made, heading) if grid else made[0][1]
+        with nullcontext(sys.stdout.buffer) if out == noise.PIPE else files.writing(out) as file:
+            translation.encode(whole, file, ".png")
+        return [] if out == noise.PIPE else [out], failed
     return sorted(made), failed
 
 
@@ -285,12 +265,6 @@ def _refuse(options: dict[str, Any], why: str) -> None:
             raise UserError(f"{name}: {why}: leave it out")
 
 
-def _check_free(paths: list[Path], force: bool) -> None:
-    there = [path for path in paths if path.exists()]
-    if there and not force:
-        raise UserError(f"{there[0]}: exists already: --force replaces it, --out OTHER writes elsewhere")
-
-
 def _size(text: str) -> tuple[int, int]:
     """256 or 256x384 as height and width."""
     found = re.fullmatch(r"(\d{1,5})(?:[x×](\d{1,5}))?", text)
@@ -298,32 +272,3 @@ def _size(text: str) -> tuple[int, int]:
     if not all(sides):
         raise UserError(f"--size {text}: expected pixels, as in 256, or 256x384 for 256 high and 384 wide")
     return sides
-
-
-def _form(target: Path, *, grid: bool, walk: bool) -> str:
-    """What to write: folder, grid, walk, zip or npz.
-
-    Raises:
-        UserError: the options and the name of the target contradict each other.
-    """
-    wanted = "walk" if walk else "grid" if grid else None
-    named = {".png": "grid", ".gif": "walk", ".zip": "zip", ".npz": "npz"}.get(target.suffix.lower(), "folder")
-    if wanted and named != wanted:
-        raise UserError(f"--out {target}: {'a walk' if walk else 'a grid'} is one {'.gif' if walk else '.png'} file")
-    if named == "walk" and not walk:
-        raise UserError(f"--out {target}: a walk needs --interpolate with the seeds to walk between, as in 3,9")
-    return named
-
-
-def _numbers(text: str, option: str) -> list[int]:
-    """3,7,100-120 as numbers."""
-    try:
-        numbers: list[int] = []
-        for part in text.split(","):
-            first, dash, last = part.partition("-")
-            numbers += range(int(first), int(last if dash else first) + 1)
-    except ValueError:
-        raise UserError(f"{option} {text}: expected numbers and ranges, as in 3,7,100-120") from None
-    if not numbers or len(set(numbers)) < len(numbers):
-        raise UserError(f"{option} {text}: expected each seed once, ranges upwards, as in 3,7,100-120")
-    return numbers
