@@ -18,6 +18,14 @@ def cache(name: str) -> Path:
     return folder
 
 
+def expand(path: str | Path) -> Path:
+    """The path with `~` replaced by the home folder; as it is where nobody has that name."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 @contextmanager
 def writing(path: Path, size: int | None = None, *, durable: bool = True) -> Iterator[IO[Any]]:
     """A binary file that takes its name only when it is complete and on the disk.

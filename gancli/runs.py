@@ -76,7 +76,7 @@ class Run:
         Raises:
             UserError: it would not; the differences are listed.
         """
-        old = self.recipe()
+        old = self.recipe().placed()  # runs of version 0.1.0 kept relative paths
         new = settings.resolved(getattr(old.data, "classes", ()))
         before, after = (dict(_flat(recipe.model_dump(mode="json"))) for recipe in (old, new))
         diverged = self.status() == "diverged"

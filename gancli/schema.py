@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
+from gancli.data.places import placed
 from gancli.data.settings import Data, Distribution, Domains, Images, base_grid, no_boolean
 from gancli.errors import UserError
 from gancli.recipe import Settings
@@ -112,6 +113,10 @@ class Recipe(Settings):
             classes: the names of the data's classes, in the order of its labels; empty where it has none.
         """
         return self
+
+    def placed(self) -> Self:
+        """The recipe with absolute paths of its data, so that a run means the same images from everywhere."""
+        return self.model_copy(update={"data": placed(self.data)}) if isinstance(self.data, Data) else self
 
     def with_precision(self, precision: str) -> Self:
         """The recipe with its arithmetic chosen: float32 or bf16."""

@@ -237,7 +237,9 @@ def of_domain(settings: Recipe, domain: str, split: str) -> Subject:
 
     groups = inventory.groups[split]
     rows = [group.key(form_of(data, data.size)) for group in groups]
-    if inventory.labels is None:
+    if data.on_bad_image == "skip":
+        count = len(decoded())  # how many are left out is known only then
+    elif inventory.labels is None:
         count = next(len(group) for group in groups if domain in group.keys)
     else:
         count = len(members(inventory.labels[split], names, domain))
@@ -291,9 +293,11 @@ def of_data(settings: Recipe, split: str) -> Subject:
             yield _tensor(_opaque(np.array(array[start : start + BATCH]), data.background))
 
     rows = [group.key(form_of(data, data.size)) for group in inventory.groups[split]]
+    # How many are left out is known only when they are decoded.
+    skipping = data.on_bad_image == "skip"
     return Subject(
         batches,
-        len(inventory.groups[split][-1]),
+        len(decoded().images[key]) if skipping else len(inventory.groups[split][-1]),
         {"data": data.source, "split": split},
         lambda: decoded().labels,
         inventory.classes,

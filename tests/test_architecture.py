@@ -23,6 +23,7 @@ ROOMS = [
     "fetch",
     "recipe",
     "data.settings",
+    "data.places",
     "schema",
     "models.__init__",
     "data",

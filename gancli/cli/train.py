@@ -69,6 +69,8 @@ def _train(
         settings = models.validate(read(catalogue.find(name), sets))
         run = Run(out or Path("runs") / Path(name).stem)
 
+    settings = settings.placed()
+
     def check() -> None:
         if resume is None:
             run.check_free(force=force)

@@ -1,6 +1,8 @@
 """Sets that come as arrays: idx files (MNIST), .npz and .npy."""
 
 import gzip
+import hashlib
+import os
 import re
 import struct
 import tarfile
@@ -24,6 +26,8 @@ from gancli.errors import UserError
 MAX_RATIO = 1100
 """Deflate cannot expand further than 1,032 times, so a header that promises more lies."""
 MAX_SIDE = 16_384
+DIGESTED = 64 * 2**20
+"""Bytes of a file that are digested."""
 
 Reader = Callable[[], NDArray[Any]]
 
@@ -87,9 +91,22 @@ class Arrays:
 
 
 def stamp_of(path: Path) -> str:
-    """What changes when a file does: its place, size and time."""
-    found = path.stat()
-    return f"{path.resolve()} {found.st_size} {found.st_mtime_ns}"
+    """What changes when a file does: its place, size and times, and its content.
+
+    Of a file of up to 64 MiB the whole content is digested, of a larger one 64 pieces that lie evenly over it: a file
+    may be replaced by another of the same size, and its time be set back.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        found = os.fstat(file.fileno())
+        starts = range(0, found.st_size, DIGESTED // 64)
+        if found.st_size > DIGESTED:
+            starts = range(0, found.st_size - DIGESTED // 64 + 1, (found.st_size - DIGESTED // 64) // 63)
+        for start in starts:
+            file.seek(start)
+            digest.update(file.read(DIGESTED // 64))
+    times = f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+    return f"{path.resolve()} {times} {digest.hexdigest()}"
 
 
 def _names(split: str, labels: Sequence[Any] | NDArray[Any] | None, count: int) -> list[str]:
@@ -144,6 +161,7 @@ def idx(folder: Path, members: Mapping[str, Path]) -> Arrays:
     """
     blocks = []
     for split, path in members.items():
+        stamp = stamp_of(path)
         count = _idx_header(path, 3)[0]
         labels = None
         beside = path.with_name(re.sub(r"images([-.])idx3", r"labels\1idx1", path.name))
@@ -155,7 +173,6 @@ def idx(folder: Path, members: Mapping[str, Path]) -> Arrays:
             raise UserError(
                 f"data.source: {path.name} has {count:,} images and {len(labels):,} labels: fetch them anew"
             )
-        stamp = stamp_of(path)
         blocks.append(Block(_names(split, labels, count), stamp, lambda path=path: _idx_array(path, 3)))  # type: ignore[misc]
     where = str(folder) if len(members) > 1 or "" not in members else str(members[""])
     return Arrays(where, blocks)
@@ -203,13 +220,14 @@ def npy(path: Path) -> Arrays:
     Raises:
         UserError: it is no array of images, or a pickled one.
     """
+    stamp = stamp_of(path)
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise UserError(f"data.source: {path} is no plain array: save it with numpy.save, as uint8") from error
     layout = _layout(path, "the array", array.shape, array.dtype)
     _check_range(path, array)
-    return Arrays(str(path), [Block(_names("", None, len(array)), stamp_of(path), lambda: layout(array))])
+    return Arrays(str(path), [Block(_names("", None, len(array)), stamp, lambda: layout(array))])
 
 
 def npz(path: Path) -> Arrays:
@@ -218,6 +236,7 @@ def npz(path: Path) -> Arrays:
     Raises:
         UserError: it is damaged, holds no array of images, or a pickled one.
     """
+    stamp = stamp_of(path)
     try:
         with zipfile.ZipFile(path) as archive:
             entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
@@ -246,7 +265,7 @@ def npz(path: Path) -> Arrays:
             _check_range(path, array)
             return layout(array)
 
-        blocks.append(Block(_names(split, values, shape[0]), stamp_of(path), read))
+        blocks.append(Block(_names(split, values, shape[0]), f"{images} {stamp}", read))
     if not blocks:
         raise UserError(
             f"data.source: {path} holds {', '.join(headers) or 'nothing'}: name the array of images `images`"

@@ -5,6 +5,7 @@ import difflib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from gancli import files
 from gancli.errors import UserError
 
 CELEBA = "list_attr_celeba.txt"
@@ -43,7 +44,7 @@ def read(source: str, file: str | None, wanted: tuple[str, ...]) -> Table:
     Raises:
         UserError: there is no such file or attribute, or a line of it is damaged.
     """
-    path = _place(Path(source), file)
+    path = _place(files.expand(source), file)
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -77,7 +78,7 @@ def read(source: str, file: str | None, wanted: tuple[str, ...]) -> Table:
 def _place(source: Path, file: str | None) -> Path:
     folder = source if source.is_dir() else source.parent
     if file is not None:
-        for path in (Path(file).expanduser(), folder / file):
+        for path in (files.expand(file), folder / file):
             if path.is_file():
                 return path
         raise UserError(f"data.attribute_file: there is no {file}, nor one in {folder}: give its path")

@@ -30,10 +30,12 @@ def cifar(path: Path, members: Mapping[str, Path] | None) -> Arrays:
     Raises:
         UserError: it holds no CIFAR-10 batches, or damaged ones.
     """
+    packed = None if members else stamp_of(path)
+    stamps = {name: stamp_of(file) for name, file in (members or {}).items()}
     contents = {name: file.read_bytes() for name, file in members.items()} if members else _tar_members(path)
     if not contents:
         raise UserError(f"data.source: {path} holds no CIFAR-10 batches: unpack other archives, and give the folder")
-    blocks = []
+    blocks: list[Block] = []
     for name, content in sorted(contents.items()):
         split = "test" if name.startswith("test") else "train"
         try:
@@ -42,7 +44,7 @@ def cifar(path: Path, members: Mapping[str, Path] | None) -> Arrays:
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             raise UserError(f"data.source: {path}: {name} is no CIFAR-10 batch ({error}): fetch it anew") from error
         names = [f"{split}/{label}/{PurePosixPath(name).stem}-{n:05}" for n, label in enumerate(classes)]
-        stamp = stamp_of(members[name] if members else path)
+        stamp = packed or stamps[name]
         blocks.append(Block(names, stamp, lambda images=images: images))  # type: ignore[misc]
     return Arrays(str(path), blocks)
 

@@ -5,12 +5,12 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gancli import files
 from gancli.data import attributes, shapes, splits, store
 from gancli.data.pixels import Form
 from gancli.data.settings import Data, Distribution, Domains, Images, Labelled, Pairs, Unpaired
@@ -270,7 +270,7 @@ def _with_classes(settings: Data) -> Inventory:
 
 def _empty_folder(source: str) -> str | None:
     """A folder below the source that holds nothing at all."""
-    return next((place for place, folders, files in os.walk(Path(source).expanduser()) if not folders + files), None)
+    return next((place for place, folders, inside in os.walk(files.expand(source)) if not folders + inside), None)
 
 
 def _with_attributes(settings: Labelled, wanted: tuple[str, ...]) -> Inventory:

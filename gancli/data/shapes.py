@@ -157,7 +157,7 @@ class Shapes:
 
     def stamp(self, index: int) -> str:
         """What changes when the image does."""
-        return f"shapes 1 {self._task} {self._size}" if not index else ""
+        return f"shapes 1 {self._task} {self._size}"
 
     def open(self, index: int) -> Image.Image:
         """One image, decoded."""

@@ -17,9 +17,9 @@ from typing import Protocol
 
 from PIL import Image
 
-from gancli import fetch
+from gancli import fetch, files
 from gancli.data import digits, shapes
-from gancli.data.arrays import idx, idx_members, npy, npz
+from gancli.data.arrays import idx, idx_members, npy, npz, stamp_of
 from gancli.data.cifar import cifar, cifar_members
 from gancli.data.pixels import EXTENSIONS, BadImage, decode
 from gancli.data.settings import DISTRIBUTIONS
@@ -69,12 +69,12 @@ def find(source: str, size: tuple[int, int], task: shapes.Task) -> Source:
         return digits.source()
     if name == "shapes" and (not count or count.isdecimal()):
         return shapes.Shapes(task, size, int(count) if count else shapes.COUNT)
-    path = Path(source).expanduser()
+    if source in fetch.SETS:
+        return _fetched(source)
+    path = files.expand(source)
     try:
         found = path.stat()
     except OSError as error:
-        if source in fetch.SETS:
-            return _fetched(source)
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             known = ", ".join(["digits", "shapes", *fetch.SETS, *DISTRIBUTIONS])
             raise UserError(
@@ -92,7 +92,8 @@ def find(source: str, size: tuple[int, int], task: shapes.Task) -> Source:
 def _fetched(name: str) -> Source:
     place = fetch.place(name)
     if not place.exists():
-        raise UserError(f"data.source: {name} is not here yet: run `gancli fetch {name}`")
+        here = f", or give ./{name} if you mean the one that is here" if Path(name).exists() else ""
+        raise UserError(f"data.source: {name} is not in the cache yet: run `gancli fetch {name}`{here}")
     return _folder(place) if place.is_dir() else _file(place)
 
 
@@ -128,14 +129,14 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.where = str(path)
-        self._root = path
+        self._root, self._place = path, path.resolve()
         found = sorted(_walk(path, "", ()))
         self.names: Sequence[str] = [name for name, _ in found]
         self._stats = array("q", [number for _, numbers in found for number in numbers])
 
     def stamp(self, index: int) -> str:
         """What changes when the image does."""
-        return f"{self._root.resolve() if not index else ''}{self._stats[3 * index : 3 * index + 3].tolist()}"
+        return f"{self._place} {self._stats[3 * index : 3 * index + 3].tolist()}"
 
     def open(self, index: int) -> Image.Image:
         """One image, decoded."""
@@ -180,8 +181,7 @@ class Zip:
 
     def __init__(self, path: Path) -> None:
         self.where = str(path)
-        found = path.stat()
-        self._stamp = f"{path.resolve()} {found.st_size} {found.st_mtime_ns}"
+        self._stamp = stamp_of(path)
         try:
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError) as error:
@@ -202,7 +202,7 @@ class Zip:
     def stamp(self, index: int) -> str:
         """What changes when the image does."""
         entry = self._entries[index]
-        return f"{self._stamp if not index else ''}{entry.CRC} {entry.file_size}"
+        return f"{self._stamp} {entry.CRC} {entry.file_size}"
 
     def open(self, index: int) -> Image.Image:
         """One image, decoded."""
