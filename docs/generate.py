@@ -96,6 +96,8 @@ def _type(kind: Any) -> str:
 
 
 def _default(info: FieldInfo) -> str:
+    if info.default_factory is not None:
+        return "from other fields"
     if info.default is PydanticUndefined:
         return "required"
     return f"`{json.dumps(info.default)}`"

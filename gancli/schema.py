@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from gancli.data.places import placed
-from gancli.data.settings import Data, Distribution, Domains, Images, base_grid, no_boolean
+from gancli.data.settings import Data, Distribution, Domains
 from gancli.errors import UserError
 from gancli.recipe import Settings
 
@@ -60,15 +60,11 @@ class TrainFromImages(Train):
 
     batch_size: Count = 1
     """Images in a batch."""
-    decay_steps: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
-    """Steps at the end over which the learning rates fall linearly to 0; half of all steps where left out, as in the
+    decay_steps: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(
+        default_factory=lambda known: known.get("steps", 0) // 2
+    )
+    """Steps at the end over which the learning rates fall linearly to 0; by default half of all steps, as in the
     papers."""
-
-    @model_validator(mode="after")
-    def _decays_over_half(self) -> Self:
-        if "decay_steps" not in self.model_fields_set:
-            object.__setattr__(self, "decay_steps", self.steps // 2)  # frozen, but not yet finished
-        return self
 
 
 class Evaluate(Settings):
@@ -182,46 +178,6 @@ class RecipeOfDomains(RecipeFromImages):
         return self if self.data.domains == classes else _with_classes(self, classes)
 
 
-class RecipeOfPatches(RecipeFromImages):
-    """What families have besides whose discriminators judge patches."""
-
-    discriminator_layers: Count = 3
-    """Halvings in a discriminator; 3 judge patches of 70×70 pixels. Fewer where left out and the images are small."""
-
-    @field_validator("discriminator_layers")
-    @classmethod
-    def _leaves_a_patch(cls, layers: int, info: ValidationInfo) -> int:
-        data = info.data.get("data")
-        if data is not None and layers > (most := _most_halvings(data)):
-            raise ValueError(f"expected at most {most} for images of {min(data.size)} pixels")
-        return layers
-
-    @model_validator(mode="after")
-    def _fits_small_images(self) -> Self:
-        assert isinstance(self.data, Data)
-        if "discriminator_layers" not in self.model_fields_set:
-            object.__setattr__(self, "discriminator_layers", min(3, _most_halvings(self.data)))
-        return self
-
-
-class RecipeOnGrid(RecipeFromNoise):
-    """What families have besides whose convolutions grow images from a small grid."""
-
-    width: Count = 64
-    """Channels of the layers next to the image; each halving of the size doubles them, up to 8 times this."""
-    grid: Annotated[Literal[1, 2, 4], BeforeValidator(no_boolean)] = 4
-    """Fewest cells along a side of the grid that the generator grows from and the discriminator shrinks to. Each
-    halving is a layer more for both: small images are then judged as wholes, and not by their parts."""
-
-    @field_validator("grid")
-    @classmethod
-    def _grows_to_the_images(cls, grid: int, info: ValidationInfo) -> int:
-        data = info.data.get("data")
-        if isinstance(data, Images):
-            base_grid(*data.size, grid)
-        return grid
-
-
 def _with_classes(settings: R, classes: tuple[str, ...]) -> R:
     """The recipe with the names of the data's classes.
 
@@ -234,8 +190,3 @@ def _with_classes(settings: R, classes: tuple[str, ...]) -> R:
             f"data.classes: {', '.join(given)}: {settings.data.source} has {', '.join(classes)}: leave data.classes out"
         )
     return settings.model_copy(update={"data": settings.data.model_copy(update={"classes": classes})})
-
-
-def _most_halvings(data: Data) -> int:
-    """As many as leave a PatchGAN, whose last two convolutions take a pixel each, a patch to judge."""
-    return max(count for count in range(12) if count == 0 or min(data.size) >> count >= 3)

@@ -29,6 +29,7 @@ ROOMS = [
     "data",
     "losses",
     "augment",
+    "gan",
     "adversarial",
     "from_images",
     "models",

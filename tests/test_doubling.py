@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from gancli import models, recipe
-from gancli.data.settings import base_grid
-from gancli.models import dcgan
-from gancli.schema import RecipeFromNoise, RecipeOnGrid
+from gancli.models.dcgan import model as dcgan
+from gancli.models.dcgan.recipe import RecipeOnGrid, base_grid
+from gancli.schema import RecipeFromNoise
 from gancli.training import build
 
 FAMILIES = [name for name in models.names() if issubclass(models.schema(name), RecipeOnGrid)]

@@ -11,7 +11,7 @@ from torch import nn
 
 from gancli import models, training
 from gancli.adversarial import Adversarial
-from gancli.models.pix2pix import InstanceNorm
+from gancli.gan.layers import InstanceNorm
 from gancli.schema import Recipe
 
 CONVOLUTIONS = nn.Conv2d | nn.ConvTranspose2d

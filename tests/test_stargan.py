@@ -13,7 +13,7 @@ from gancli.data.batches import Batches
 from gancli.data.dataset import load
 from gancli.data.prepare import prepare
 from gancli.errors import UserError
-from gancli.models import stargan2
+from gancli.models.stargan2 import model as stargan2
 from gancli.runs import Run
 from gancli.training import build
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from gancli import models, recipe
 from gancli.from_images import FromImages
-from gancli.models import cyclegan, pix2pix
+from gancli.models.cyclegan import model as cyclegan
+from gancli.models.pix2pix import model as pix2pix
 from gancli.training import build
 
 SMALL = {"source": "shapes:24", "image_size": 24}

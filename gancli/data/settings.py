@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 from gancli.recipe import Settings
 
 Pixels = Annotated[int, Field(gt=0, le=4096)]
+ImageSize = Pixels | tuple[Pixels, Pixels]
 Coordinate = Annotated[float, Field(ge=-1000, le=1000)]
 Deviation = Annotated[float, Field(ge=0.001, le=1000)]
 DISTRIBUTIONS = ("gaussian-1d", "mixture-1d", "ring-2d", "grid-2d", "spiral-2d", "lines-2d")
@@ -26,7 +27,7 @@ class Data(Settings):
     source: Annotated[str, Field(json_schema_extra={"not": {"enum": list(DISTRIBUTIONS)}})]
     """Where the images come from: a folder, a .zip of one, idx, .npz or .npy files, the CIFAR-10 archives, a fetched
     set by name (mnist), or a built-in one: digits, shapes (or shapes:500 for that many)."""
-    image_size: Pixels | tuple[Pixels, Pixels] = 64
+    image_size: ImageSize = 64
     """Size in pixels that the networks see: one number for a square, or [height, width]."""
     channels: Annotated[Literal[1, 3, 4], BeforeValidator(no_boolean)] = 3
     """1 gray, 3 RGB, 4 RGB with transparency."""
@@ -39,7 +40,7 @@ class Data(Settings):
     """Colour that stands behind transparent pixels and in padding: a name, or #rrggbb."""
     flip: bool = False
     """Mirror half of the training images left to right, chosen anew each time."""
-    enlarge: Pixels | tuple[Pixels, Pixels] | None = None
+    enlarge: ImageSize | None = None
     """Size that training images are resized to before a random crop of image_size is taken (Pix2Pix and CycleGAN: 286
     for 256)."""
     zoom: Annotated[float, Field(ge=0, le=1)] = 0
@@ -58,7 +59,7 @@ class Data(Settings):
     @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
-        return _size(self.image_size)
+        return sides(self.image_size)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -68,7 +69,7 @@ class Data(Settings):
     @property
     def training_size(self) -> tuple[int, int]:
         """Height and width in pixels before the random crop."""
-        return _size(self.enlarge or self.image_size)
+        return sides(self.enlarge or self.image_size)
 
     @field_validator("source")
     @classmethod
@@ -102,16 +103,6 @@ class Images(Data):
     """Names of the classes, in the order of the labels; found in the data where left out and wanted."""
 
 
-class DoubledImages(Images):
-    """Images of a size that convolutions reach by doubling a small grid."""
-
-    @field_validator("image_size")
-    @classmethod
-    def _can_be_reached(cls, image_size: int | tuple[int, int]) -> int | tuple[int, int]:
-        base_grid(*_size(image_size))
-        return image_size
-
-
 class Pairs(Data):
     """Images that belong together two by two: the input and what it should become."""
 
@@ -130,15 +121,6 @@ class Pairs(Data):
         return self
 
 
-class HalvedPairs(Pairs):
-    """Pairs of a size that a U-Net can halve again and again."""
-
-    @field_validator("image_size")
-    @classmethod
-    def _can_be_halved(cls, image_size: int | tuple[int, int]) -> int | tuple[int, int]:
-        return _multiple(image_size, 8)
-
-
 class Unpaired(Data):
     """Two domains of images that need not match: trainA and trainB below one source, or two sources."""
 
@@ -152,15 +134,6 @@ class Unpaired(Data):
         if self.domains[0] == self.domains[1]:
             raise ValueError(f"domains: expected two names, not twice {self.domains[0]}")
         return self
-
-
-class HalvedUnpaired(Unpaired):
-    """Two domains of a size that can be halved twice."""
-
-    @field_validator("image_size")
-    @classmethod
-    def _can_be_halved(cls, image_size: int | tuple[int, int]) -> int | tuple[int, int]:
-        return _multiple(image_size, 4)
 
 
 class Domains(Data):
@@ -193,28 +166,6 @@ class Labelled(Domains):
         if self.attribute_file is not None and not self.attributes:
             raise ValueError("attributes: is required with attribute_file, as in [Male, Smiling]")
         return self
-
-
-class HalvedLabelled(Labelled):
-    """Images of a size that StarGAN's discriminator can halve."""
-
-    @field_validator("image_size")
-    @classmethod
-    def _can_be_halved(cls, image_size: int | tuple[int, int]) -> int | tuple[int, int]:
-        star_halvings(*_size(image_size))
-        return image_size
-
-
-class DoubledDomains(Domains):
-    """Images of a size that StarGAN v2's networks halve down to a small grid."""
-
-    @field_validator("image_size")
-    @classmethod
-    def _can_be_halved(cls, image_size: int | tuple[int, int]) -> int | tuple[int, int]:
-        if min(_size(image_size)) < 32:
-            raise ValueError("expected 32 pixels or more")
-        base_grid(*_size(image_size))
-        return image_size
 
 
 class Distribution(Settings):
@@ -311,7 +262,8 @@ class Lines(Distribution):
     """Distance of the segment from the one at the origin."""
 
 
-def _kind(data: Any) -> str:
+def kind(data: Any) -> str:
+    """The tag of the class that describes data: the name of a distribution, or images."""
     source = data.get("source") if isinstance(data, dict) else getattr(data, "source", None)
     return source if isinstance(source, str) and source in DISTRIBUTIONS else "images"
 
@@ -324,62 +276,22 @@ Points = (
     | Annotated[Spiral, Tag("spiral-2d")]
     | Annotated[Lines, Tag("lines-2d")]
 )
-ImagesOrPoints = Annotated[Annotated[Images, Tag("images")] | Points, Discriminator(_kind)]
-DoubledImagesOrPoints = Annotated[Annotated[DoubledImages, Tag("images")] | Points, Discriminator(_kind)]
+ImagesOrPoints = Annotated[Annotated[Images, Tag("images")] | Points, Discriminator(kind)]
 
 
-def base_grid(height: int, width: int, fewest: int = 4) -> tuple[int, int, int]:
-    """Rows and columns of the grid that grows to this size in pixels by doubling, and how often it doubles.
-
-    The shorter side of the grid has 4 to 7 cells: 64×64 is 4×4 doubled four times, 28×28 is 7×7 doubled twice. With
-    another number of fewest cells it has from that to less than twice as many.
-
-    Raises:
-        ValueError: no such grid grows to this size; the nearest sizes that one does grow to are named.
-    """
-    doublings = max(1, (min(height, width) // fewest).bit_length() - 1)
-    factor, smallest = 2**doublings, 2 * fewest
-    if height % factor == 0 and width % factor == 0 and min(height, width) >= smallest:
-        return height // factor, width // factor, doublings
-    below, above = (
-        "×".join(str(max(smallest, (side + more) // factor * factor)) for side in (height, width))
-        for more in (0, factor - 1)
-    )
-    nearest = below if below == above else f"{below} or {above}"
-    cells = range(fewest, 2 * fewest)
-    grid = f"a grid of {fewest} to {cells[-1]} cells" if fewest > 1 else "a single cell"
-    sizes = sorted(count * 2**often for count in cells for often in range(1, 11))[:10]
-    raise ValueError(
-        f"{grid} doubles to {', '.join(map(str, sizes))}, … pixels, not to "
-        f"{height}×{width}: the nearest it can build is {nearest}"
-    )
+def sides(size: ImageSize) -> tuple[int, int]:
+    """Height and width in pixels."""
+    return size if isinstance(size, tuple) else (size, size)
 
 
-def star_halvings(height: int, width: int) -> int:
-    """How often StarGAN's discriminator halves this size in pixels: the paper's 6 times from 128 on, else to 2 or 3.
+def multiple_of(size: ImageSize, factor: int) -> ImageSize:
+    """The size, if each side is 8 pixels or more and a multiple of the factor.
 
     Raises:
-        ValueError: it cannot be halved so often.
+        ValueError: it is not; the nearest sizes are named.
     """
-    halvings = min(6, min(height, width).bit_length() - 2)
-    if halvings < 2 or height % 2**halvings or width % 2**halvings:
-        raise ValueError("expected sides that halve again and again, as 16, 24, 32, 48, 64, 96, 128, … pixels do")
-    return halvings
-
-
-def halvings(height: int, width: int) -> int:
-    """How often this size in pixels can be halved without a rest, up to 8 times: 256×256 down to 1×1."""
-    return next(count for count in range(8, -1, -1) if height % 2**count == width % 2**count == 0)
-
-
-def _multiple(size: int | tuple[int, int], factor: int) -> int | tuple[int, int]:
-    """The size, seen to be 8 pixels or more and a multiple of the factor."""
-    if any(side % factor or side < 8 for side in _size(size)):
-        above, below = ([max(8, (side + more) // factor * factor) for side in _size(size)] for more in (factor - 1, 0))
-        nearest = " or ".join(dict.fromkeys("×".join(map(str, sides)) for sides in (below, above)))
+    if any(side % factor or side < 8 for side in sides(size)):
+        above, below = ([max(8, (side + more) // factor * factor) for side in sides(size)] for more in (factor - 1, 0))
+        nearest = " or ".join(dict.fromkeys("×".join(map(str, near)) for near in (below, above)))
         raise ValueError(f"expected multiples of {factor}, from 8 on: the nearest is {nearest}")
     return size
-
-
-def _size(size: int | tuple[int, int]) -> tuple[int, int]:
-    return size if isinstance(size, tuple) else (size, size)

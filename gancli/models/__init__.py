@@ -1,10 +1,14 @@
-"""The families, found by the names of their files."""
+"""The families: folders of this package, and what installed packages offer under the entry point gancli.families.
 
-import ast
+A family is a package with two modules: `recipe`, which holds `Recipe` and imports no torch, and `model`, which holds
+`Generator`, `Discriminator` and `Model`.
+"""
+
 import difflib
 import importlib
 import re
 from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,42 +16,64 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from gancli import recipe
+from gancli.errors import UserError
 from gancli.schema import Recipe
 
 FOLDER = Path(__file__).parent
-LIGHT = ("typing", "pydantic", "gancli.recipe", "gancli.schema", "gancli.data.settings")
-"""What the head of a family's file may import: all of it without torch."""
+ENTRY_POINT = "gancli.families"
+
+
+@cache
+def shipped() -> tuple[str, ...]:
+    """The names of the families in this package."""
+    return tuple(sorted(path.parent.name for path in FOLDER.glob("*/recipe.py")))
+
+
+@cache
+def offered() -> dict[str, str]:
+    """The packages of the families that other installed packages offer, by name; none replaces a shipped one."""
+    points = entry_points(group=ENTRY_POINT)
+    return {point.name: point.value for point in points if point.name not in shipped()}
 
 
 def names() -> list[str]:
     """The families there are."""
-    return sorted(path.stem for path in FOLDER.glob("[a-z]*.py"))
+    return sorted([*shipped(), *offered()])
+
+
+def exists(name: object) -> bool:
+    """Whether a family has this name."""
+    return name in shipped() or name in names()
 
 
 def load(name: str) -> ModuleType:
-    """The module of a family: its `Recipe`, `Generator`, `Discriminator` and `Model`."""
-    return importlib.import_module(f"gancli.models.{name}")
+    """The module of a family's networks: `Generator`, `Discriminator` and `Model`."""
+    return _part(name, "model")
 
 
-@cache
 def schema(name: str) -> type[Recipe]:
-    """The family's `Recipe` alone, without torch.
-
-    Importing torch takes seconds, and a misspelt key should be answered at once. So of the family's file only the
-    light imports and the classes down to `Recipe` are run.
-    """
-    file = FOLDER / f"{name}.py"
-    head: list[ast.stmt] = []
-    for node in ast.parse(file.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ClassDef) or (isinstance(node, ast.ImportFrom) and node.module in LIGHT):
-            head.append(node)
-        if isinstance(node, ast.ClassDef) and node.name == "Recipe":
-            break
-    module = ModuleType(f"gancli.models.{name}")
-    module.__file__ = str(file)
-    exec(compile(ast.Module(head, []), str(file), "exec"), module.__dict__)
-    found: type[Recipe] = module.Recipe
+    """The `Recipe` of a family; does not import torch."""
+    found: type[Recipe] = _part(name, "recipe").Recipe
     return found
+
+
+def _part(name: str, part: str) -> ModuleType:
+    """A module of a family.
+
+    The name is only looked up: one that is neither shipped nor offered by an installed package imports nothing.
+
+    Raises:
+        UserError: the package that offers the family cannot be imported.
+    """
+    if name in shipped():
+        return importlib.import_module(f"gancli.models.{name}.{part}")
+    package = offered()[name]
+    try:
+        return importlib.import_module(f"{package}.{part}")
+    except Exception as error:  # a stranger's code may raise anything
+        what = f"{type(error).__name__}: {error}".partition("\n")[0]
+        message = f"model: {name}: the package {package} cannot be imported: {what}: update or remove it"
+        raise UserError(message) from error
 
 
 def validate(document: recipe.Document) -> Recipe:
@@ -57,7 +83,7 @@ def validate(document: recipe.Document) -> Recipe:
         RecipeError: all its mistakes at once.
     """
     name = document.values.get("model")
-    if name in names():
+    if exists(name):
         return recipe.validate(schema(str(name)), document)
 
     # Without a family its own fields cannot be judged, but the sections that all families share can.

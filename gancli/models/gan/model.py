@@ -7,36 +7,13 @@ BatchNorm in the generator, tanh, Adam.
 
 import math
 from itertools import pairwise
-from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from gancli import losses
 from gancli.adversarial import Batch, FromNoise, Terms
-from gancli.data.settings import ImagesOrPoints
-from gancli.schema import Count, NonNegative, RecipeFromNoise, Share
-
-
-class Recipe(RecipeFromNoise):
-    """A GAN of multilayer perceptrons."""
-
-    model: Literal["gan"] = "gan"
-    """The family: gan, Goodfellow et al. 2014."""
-    data: ImagesOrPoints
-    """The images, or the points of a known distribution, to learn."""
-    loss: Literal["non-saturating", "minimax"] = "non-saturating"
-    """What the generator minimises: -log D(G(z)), or the paper's log(1 - D(G(z)))."""
-    generator_hidden: tuple[Count, ...] = (128, 256, 512, 1024)
-    """Widths of the generator's hidden layers."""
-    discriminator_hidden: tuple[Count, ...] = (512, 256)
-    """Widths of the discriminator's hidden layers."""
-    discriminator_dropout: Share = 0
-    """Share of each hidden layer of the discriminator that is dropped while training (the paper's kept .5 and .8)."""
-    r1: NonNegative = 0
-    """Weight of the penalty on the discriminator's gradient at reals (Mescheder et al. 2018), 0 for none."""
-    penalty_every: Count = 1
-    """Steps between penalties; each then counts this many times (lazy regularisation, Karras et al. 2020: 16)."""
+from gancli.gan.layers import ClassEmbedding
+from gancli.models.gan.recipe import Recipe
 
 
 class Generator(nn.Module):
@@ -49,7 +26,7 @@ class Generator(nn.Module):
     def __init__(self, latent_dim: int, hidden: tuple[int, ...], shape: tuple[int, ...], classes: int = 0) -> None:
         super().__init__()
         self.shape = shape
-        self.tell = Tell(classes, CLASS_WIDTH) if classes else None
+        self.tell = ClassEmbedding(classes, CLASS_WIDTH) if classes else None
         widths = (latent_dim + CLASS_WIDTH * bool(classes), *hidden)
         points = len(shape) == 1
         blocks = [_block(*pair, normalise=n > 0 and not points) for n, pair in enumerate(pairwise(widths))]
@@ -67,7 +44,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], hidden: tuple[int, ...], dropout: float = 0, classes: int = 0) -> None:
         super().__init__()
-        self.tell = Tell(classes, CLASS_WIDTH) if classes else None
+        self.tell = ClassEmbedding(classes, CLASS_WIDTH) if classes else None
         widths = (math.prod(shape) + CLASS_WIDTH * bool(classes), *hidden)
         blocks = [_block(*pair, dropout=dropout) for pair in pairwise(widths)]
         self.layers = nn.Sequential(*blocks, nn.Linear(widths[-1], 1))
@@ -106,21 +83,6 @@ class Model(FromNoise):
 
 CLASS_WIDTH = 50
 """Numbers that a class becomes before it is put beside a multilayer perceptron's input."""
-
-
-class Tell(nn.Module):
-    """Puts a learned embedding of the class beside the input: N×D to N×(D + width).
-
-    Mirza and Osindero, Conditional Generative Adversarial Nets, 2014, https://arxiv.org/abs/1411.1784.
-    """
-
-    def __init__(self, classes: int, width: int) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(classes, width)
-
-    def forward(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
-        """The wider input."""
-        return torch.cat([inputs, self.embedding(labels)], 1)
 
 
 def _block(before: int, after: int, *, normalise: bool = False, dropout: float = 0) -> nn.Sequential:

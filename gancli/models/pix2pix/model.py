@@ -4,8 +4,8 @@ Phillip Isola, Jun-Yan Zhu, Tinghui Zhou and Alexei A. Efros, Image-to-Image Tra
 Networks, 2016, https://arxiv.org/abs/1611.07004. Sizes, biases and defaults are those of the authors' PyTorch code.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import Literal
 
@@ -15,28 +15,9 @@ from torch.nn import functional
 
 from gancli import losses
 from gancli.adversarial import Batch, Terms, position_seed
-from gancli.data.settings import HalvedPairs, halvings
 from gancli.from_images import FromImages
-from gancli.models import dcgan
-from gancli.schema import Count, NonNegative, RecipeOfPatches, Share
-
-
-class Recipe(RecipeOfPatches):
-    """A translation learnt from pairs of images."""
-
-    model: Literal["pix2pix"] = "pix2pix"
-    """The family: pix2pix, Isola et al. 2016."""
-    data: HalvedPairs
-    """The pairs to learn from."""
-    width: Count = 64
-    """Channels of the layers next to the image, in both players; each halving doubles them, up to 8 times this."""
-    norm: Literal["batch", "instance"] = "batch"
-    """BatchNorm, or InstanceNorm, by which each image is normalised by itself in training too."""
-    dropout: Share = 0.5
-    """Share dropped out in the three innermost decoder blocks after the bottleneck: the only noise there is; 0 for
-    none."""
-    lambda_l1: NonNegative = 100
-    """Weight of the mean absolute difference from the target."""
+from gancli.gan.layers import Dropout, as_trained, doubling, halving, initialise, normalisation, prepared
+from gancli.models.pix2pix.recipe import Recipe, halvings
 
 
 class Generator(nn.Module):
@@ -48,14 +29,14 @@ class Generator(nn.Module):
         super().__init__()
         widths = [width * min(2**level, 8) for level in range(depth)]
         bias = norm == "instance"  # BatchNorm has one of its own
-        down: list[nn.Module] = [_halving(channels, width, bias=bias)]
-        up: list[nn.Module] = [nn.Sequential(nn.ReLU(), _doubling(2 * width, channels, bias=True), nn.Tanh())]
+        down: list[nn.Module] = [halving(channels, width, bias=bias)]
+        up: list[nn.Module] = [nn.Sequential(nn.ReLU(), doubling(2 * width, channels, bias=True), nn.Tanh())]
         for level, (outer, inner) in enumerate(pairwise(widths), 1):
             innermost = level == depth - 1
-            before = [nn.LeakyReLU(0.2), _halving(outer, inner, bias=bias)]
+            before = [nn.LeakyReLU(0.2), halving(outer, inner, bias=bias)]
             after = [
                 nn.ReLU(),
-                _doubling(inner if innermost else 2 * inner, outer, bias=bias),
+                doubling(inner if innermost else 2 * inner, outer, bias=bias),
                 normalisation(norm, outer),
             ]
             # At the bottleneck a single pixel may be left, which cannot be normalised.
@@ -64,7 +45,7 @@ class Generator(nn.Module):
             up.append(nn.Sequential(*after, *([Dropout(dropout)] if noisy else [])))
         self.down = nn.ModuleList(down)
         self.up = nn.ModuleList(up)
-        dcgan.prepared(self, dcgan.initialise)
+        prepared(self, initialise)
 
     def forward(self, images: Tensor) -> Tensor:
         """The translations."""
@@ -86,12 +67,12 @@ class Discriminator(nn.Module):
     def __init__(self, channels: int, width: int, layers: int, norm: Literal["batch", "instance"]) -> None:
         super().__init__()
         widths = [width * min(2**level, 8) for level in range(layers + 1)]
-        judge: list[nn.Module] = [_halving(channels, width, bias=True), nn.LeakyReLU(0.2, inplace=True)]
+        judge: list[nn.Module] = [halving(channels, width, bias=True), nn.LeakyReLU(0.2, inplace=True)]
         for level, (before, after) in enumerate(pairwise(widths), 1):
             convolution = nn.Conv2d(before, after, 4, 2 if level < layers else 1, 1, bias=norm == "instance")
             judge += [convolution, normalisation(norm, after), nn.LeakyReLU(0.2, inplace=True)]
         self.judge = nn.Sequential(*judge, nn.Conv2d(widths[-1], 1, 4, 1, 1))
-        dcgan.prepared(self, dcgan.initialise)
+        prepared(self, initialise)
 
     def forward(self, images: Tensor) -> Tensor:
         """The logits."""
@@ -147,7 +128,8 @@ class Model(FromImages):
 
     def translated(self, images: Tensor, target: str, seeds: Sequence[int]) -> Tensor:
         """The translations; with dropout as the paper tests: normalised by the image's own statistics, section 3.3."""
-        with _as_tested(self.sampler, seeds if self.dropout else None):
+        noises = [torch.Generator().manual_seed(position_seed("translate", seed)) for seed in seeds]
+        with as_trained(self.sampler, noises) if self.dropout else nullcontext():
             translations: Tensor = self.sampler(images)
         return translations
 
@@ -155,80 +137,3 @@ class Model(FromImages):
         """Input, output, target."""
         images = inputs["a"]
         return images, self.translate(images, self.targets[0], range(len(images))), inputs["b"]
-
-
-class Dropout(nn.Dropout):
-    """Dropout that can be kept in inference, where each image has noise of its own, the same on every device."""
-
-    noises: Sequence[torch.Generator] | None = None
-
-    def forward(self, features: Tensor) -> Tensor:
-        """The features N×C×h×w without those dropped out, and the others larger to make up for it."""
-        if self.noises is None:
-            return super().forward(features)
-        drawn = torch.stack([torch.rand(features.shape[1:], generator=noise) for noise in self.noises])
-        return features * (drawn >= self.p).to(features) / (1 - self.p)
-
-
-class BatchNorm(nn.BatchNorm2d):
-    """BatchNorm that in inference can normalise each image as if it were a batch of its own."""
-
-    alone = False
-
-    def forward(self, features: Tensor) -> Tensor:
-        """The features N×C×h×w, normalised."""
-        if not self.alone:
-            return super().forward(features)
-        return functional.instance_norm(features, weight=self.weight, bias=self.bias, eps=self.eps)
-
-
-class InstanceNorm(nn.InstanceNorm2d):
-    """InstanceNorm that leaves features channels last in training, as the convolutions around it have them.
-
-    PyTorch's own puts them channels first, and on a CPU that takes three times as long as the normalisation.
-    """
-
-    def forward(self, features: Tensor) -> Tensor:
-        """The features N×C×h×w, normalised."""
-        if not self.training or features.is_cuda:
-            return super().forward(features)
-        images = [
-            functional.batch_norm(image, None, None, self.weight, self.bias, training=True, eps=self.eps)
-            for image in torch.split(features, 1)
-        ]
-        return torch.cat(images) if len(images) > 1 else images[0]
-
-
-def normalisation(norm: Literal["batch", "instance"], channels: int) -> nn.Module:
-    """The normalisation of a name; InstanceNorm without gain and bias, as the authors have it."""
-    return BatchNorm(channels) if norm == "batch" else InstanceNorm(channels)
-
-
-@contextmanager
-def _as_tested(network: nn.Module, seeds: Sequence[int] | None) -> Iterator[None]:
-    """A network in evaluation mode as the paper tests it, with dropout seeded by image; without seeds, unchanged."""
-    if seeds is None:
-        yield
-        return
-    noises = [torch.Generator().manual_seed(position_seed("translate", seed)) for seed in seeds]
-    dropouts = [layer for layer in network.modules() if isinstance(layer, Dropout)]
-    norms = [layer for layer in network.modules() if isinstance(layer, BatchNorm)]
-    try:
-        for dropout in dropouts:
-            dropout.noises = noises
-        for norm in norms:
-            norm.alone = True
-        yield
-    finally:
-        for dropout in dropouts:
-            dropout.noises = None
-        for norm in norms:
-            norm.alone = False
-
-
-def _halving(before: int, after: int, *, bias: bool) -> nn.Module:
-    return nn.Conv2d(before, after, 4, stride=2, padding=1, bias=bias)
-
-
-def _doubling(before: int, after: int, *, bias: bool) -> nn.Module:
-    return nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=bias)

@@ -15,49 +15,12 @@ from torch.nn.functional import interpolate, l1_loss, one_hot
 from gancli import losses
 from gancli.adversarial import Batch, Terms, evaluating
 from gancli.data.dataset import NO
-from gancli.data.settings import HalvedLabelled, star_halvings
 from gancli.errors import UserError
 from gancli.from_images import FromImages
-from gancli.models.pix2pix import InstanceNorm
-from gancli.schema import Count, NonNegative, Positive, RecipeOfDomains, TrainFromImages
+from gancli.gan.layers import InstanceNorm
+from gancli.models.stargan.recipe import Recipe, star_halvings
 
 Change = Literal["0", "1", "flip"]
-
-
-class Train(TrainFromImages):
-    """How long to train, and how."""
-
-    steps: Count = 200_000
-    """Length in steps: one batch of real images, one turn of the discriminator."""
-    batch_size: Count = 16
-    """Images in a batch."""
-
-
-class Recipe(RecipeOfDomains):
-    """A translation between many domains, or of many attributes."""
-
-    model: Literal["stargan"] = "stargan"
-    """The family: stargan, Choi et al. 2018."""
-    data: HalvedLabelled
-    """The images with their domains or attributes."""
-    width: Count = 64
-    """Channels of the layers next to the image, in both players; each halving doubles them."""
-    blocks: Count = 6
-    """Residual blocks in the middle of the generator."""
-    learning_rate: Positive = 1e-4
-    """Step size of both players' optimizers."""
-    critic_steps: Count = 5
-    """Turns of the discriminator for each turn of the generator: the paper's n_critic."""
-    gradient_penalty: NonNegative = 10
-    """Weight of WGAN-GP's gradient penalty."""
-    lambda_classification: NonNegative = 1
-    """Weight of both players' classification losses: reals by the discriminator, fakes for the generator."""
-    lambda_reconstruction: NonNegative = 10
-    """Weight of the mean absolute difference between an image and its translation, translated back."""
-    exclusive: tuple[str, ...] = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")
-    """Attributes of which an image has one at most: to ask for one is to ask for none of the others."""
-    train: Train = Train()
-    """How long to train, and how."""
 
 
 class Generator(nn.Module):

@@ -4,49 +4,16 @@ Alec Radford, Luke Metz and Soumith Chintala, Unsupervised Representation Learni
 Adversarial Networks, 2015, https://arxiv.org/abs/1511.06434.
 """
 
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Literal
 
-import torch
-from pydantic import ValidationInfo, field_validator
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from gancli import losses
 from gancli.adversarial import Batch, FromNoise, Terms
-from gancli.data.settings import DoubledImages, base_grid
-from gancli.schema import Count, NonNegative, RecipeOnGrid
-
-
-class Recipe(RecipeOnGrid):
-    """A GAN of convolutions, without pooling and without hidden dense layers."""
-
-    model: Literal["dcgan"] = "dcgan"
-    """The family: dcgan, Radford et al. 2015."""
-    data: DoubledImages
-    """The images to learn."""
-    loss: Literal["non-saturating", "minimax", "hinge", "least-squares", "relativistic"] = "non-saturating"
-    """What the players minimise: the GAN's losses (see gan), the hinge loss, least squares (Mao et al. 2017), or the
-    relativistic pairing of each real with a fake (R3GAN, Huang et al. 2024)."""
-    discriminator_norm: Literal["batch", "spectral", "none"] = "batch"
-    """What keeps the discriminator in bounds: BatchNorm, spectral normalisation of its weights (Miyato et al. 2018),
-    or nothing."""
-    r1: NonNegative = 0
-    """Weight of the penalty on the discriminator's gradient at reals (Mescheder et al. 2018), 0 for none."""
-    r2: NonNegative = 0
-    """Weight of the same penalty at fakes, 0 for none."""
-    penalty_every: Count = 1
-    """Steps between penalties; each then counts this many times (lazy regularisation, Karras et al. 2020: 16)."""
-
-    @field_validator("r1", "r2")
-    @classmethod
-    def _penalised_one_by_one(cls, weight: float, info: ValidationInfo) -> float:
-        if weight and info.data.get("discriminator_norm") == "batch":
-            raise ValueError(
-                "BatchNorm mixes the images whose gradients are penalised: set discriminator_norm to spectral or none"
-            )
-        return weight
+from gancli.gan.layers import halving, initialise, initialise_he, prepared
+from gancli.models.dcgan.recipe import Recipe, base_grid
 
 
 class Generator(nn.Module):
@@ -94,9 +61,9 @@ class Discriminator(nn.Module):
         # BatchNorm has biases of its own. With none anywhere, an image half as bright would get half the output, and
         # a gray one 0 whatever the weights: the generator would hide there.
         bias = norm != "batch"
-        layers: list[nn.Module] = [_halving(channels, width, bias=bias), nn.LeakyReLU(0.2, inplace=True)]
+        layers: list[nn.Module] = [halving(channels, width, bias=bias), nn.LeakyReLU(0.2, inplace=True)]
         for before, after in pairwise(widths):
-            layers.append(_halving(before, after, bias=bias))
+            layers.append(halving(before, after, bias=bias))
             if norm == "batch":
                 layers.append(nn.BatchNorm2d(after))
             layers.append(nn.LeakyReLU(0.2, inplace=True))
@@ -142,27 +109,6 @@ class Model(FromNoise):
         return {"gan": losses.generator(self.recipe.loss, self.judge(fakes, labels), real)}
 
 
-def initialise(module: nn.Module) -> None:
-    """Convolutions from N(0, .02), BatchNorm's gains from N(1, .02), biases 0: section 4 of the paper, and its code."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.normal_(module.weight, 0, 0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.BatchNorm2d) and module.affine:
-        nn.init.normal_(module.weight, 1, 0.02)
-
-
-def initialise_he(module: nn.Module) -> None:
-    """Weights as large as keeps the variance from layer to layer, biases 0: He et al. 2015, arXiv:1502.01852.
-
-    For networks without normalisation: DCGAN's N(0, .02) would let the signal fade there, to a hundredth in D.
-    """
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.kaiming_normal_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-
-
 class _Doubling(nn.Module):
     """BatchNorm, ReLU and a fractionally strided convolution: N×before×h×w to N×after×2h×2w.
 
@@ -186,13 +132,3 @@ class _Doubling(nn.Module):
             maps = maps * self.gain(labels)[:, :, None, None] + self.bias(labels)[:, :, None, None]
         doubled: Tensor = self.enlarge(maps.relu_())
         return doubled
-
-
-def prepared(network: nn.Module, begin: Callable[[nn.Module], None]) -> None:
-    """Let each module begin with its initial weights, and take the memory format that convolutions are fastest in."""
-    network.apply(begin)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def _halving(before: int, after: int, *, bias: bool) -> nn.Module:
-    return nn.Conv2d(before, after, 4, stride=2, padding=1, bias=bias)

@@ -6,42 +6,19 @@ PyTorch code. What belongs to the domain a, or leads to it, is called a.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 from gancli import losses
 from gancli.adversarial import Batch, Terms
-from gancli.data.settings import HalvedUnpaired
 from gancli.from_images import FromImages
-from gancli.models import dcgan, pix2pix
-from gancli.schema import Count, NonNegative, RecipeOfPatches
+from gancli.gan.layers import InstanceNorm, Residual, initialise, prepared
+from gancli.models.cyclegan.recipe import Recipe
+from gancli.models.pix2pix import model as pix2pix
 
 DOMAINS = ("a", "b")
-
-
-class Recipe(RecipeOfPatches):
-    """Two translations, there and back, learnt from two domains of images."""
-
-    model: Literal["cyclegan"] = "cyclegan"
-    """The family: cyclegan, Zhu et al. 2017."""
-    data: HalvedUnpaired
-    """The two domains to learn from."""
-    width: Count = 64
-    """Channels of the layers next to the image, in all networks; halvings double them."""
-    blocks: Count | None = None
-    """Residual blocks of each generator; null for the paper's 9 from 256 pixels on, 6 below."""
-    lambda_a: NonNegative = 10
-    """Weight of the cycle from A to B and back to A."""
-    lambda_b: NonNegative = 10
-    """Weight of the cycle from B to A and back to B."""
-    lambda_identity: NonNegative = 0.5
-    """Weight of leaving images of the target domain as they are, as a share of that domain's cycle weight."""
-    pool_size: Annotated[int, Field(ge=0, le=100_000)] = 50
-    """Earlier translations kept of each domain, which the discriminators see as often as new ones; 0 for none."""
 
 
 class Generator(nn.Module):
@@ -61,7 +38,7 @@ class Generator(nn.Module):
             nn.Conv2d(width, channels, 7),
             nn.Tanh(),
         )
-        dcgan.prepared(self, dcgan.initialise)
+        prepared(self, initialise)
 
     def forward(self, images: Tensor) -> Tensor:
         """The translations."""
@@ -154,17 +131,6 @@ class Model(FromImages):
         return shown
 
 
-class Residual(nn.Sequential):
-    """What its layers make of features, added to the features."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        """The sum."""
-        change = features
-        for layer in self:
-            change = layer(change)
-        return features + change
-
-
 class Pool(nn.Module):
     """The last translations, half of which the discriminator is shown instead of new ones.
 
@@ -201,9 +167,9 @@ class Pool(nn.Module):
 
 def normalised(convolution: nn.Module, channels: int) -> list[nn.Module]:
     """A convolution with InstanceNorm and ReLU."""
-    return [convolution, pix2pix.InstanceNorm(channels), nn.ReLU(inplace=True)]
+    return [convolution, InstanceNorm(channels), nn.ReLU(inplace=True)]
 
 
 def _residual(channels: int) -> Residual:
     first = [nn.ReflectionPad2d(1), *normalised(nn.Conv2d(channels, channels, 3), channels)]
-    return Residual(*first, nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3), pix2pix.InstanceNorm(channels))
+    return Residual(*first, nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3), InstanceNorm(channels))

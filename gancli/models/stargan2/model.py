@@ -7,89 +7,21 @@ the networks are those of its appendix, without the high-pass filter, as for its
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated, Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, l1_loss, leaky_relu
 
 from gancli import losses
 from gancli.adversarial import Batch, Player, Terms, frozen, position_seed
-from gancli.data.settings import DoubledDomains, base_grid
 from gancli.from_images import Styled
-from gancli.models import dcgan
-from gancli.models.pix2pix import InstanceNorm
-from gancli.schema import Count, NonNegative, Positive, RecipeOfDomains, Share, TrainFromImages
+from gancli.gan.layers import InstanceNorm, initialise_he, prepared
+from gancli.models.dcgan.recipe import base_grid
+from gancli.models.stargan2.recipe import Recipe
 
 STYLES = 3
 """Latent styles of each domain that a sheet shows."""
-
-
-class Train(TrainFromImages):
-    """How long to train, and how."""
-
-    steps: Count = 200_000
-    """Length in steps, of which two make one of the paper's iterations: one with styles of noise, one with styles of
-    references."""
-    batch_size: Count = 8
-    """Images in a batch."""
-    decay_steps: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
-    """Steps at the end over which the learning rates fall linearly to 0."""
-    ema: Share | None = 0.9995
-    """Decay per step of the averaged networks that are sampled and scored, .999 for each of the paper's iterations;
-    null samples the networks themselves."""
-
-    @model_validator(mode="after")
-    def _decays_over_half(self) -> "Train":
-        return self  # the paper's rates are constant
-
-
-class Recipe(RecipeOfDomains):
-    """A translation between many domains, in many styles."""
-
-    model: Literal["stargan2"] = "stargan2"
-    """The family: stargan2, Choi et al. 2020."""
-    data: DoubledDomains
-    """The images with their domains."""
-    width: Count | None = None
-    """Channels of the layers next to the image, which each halving doubles; 16384 / image_size where left out: the
-    paper's 64 at 256 pixels."""
-    largest_width: Count = 512
-    """Channels that no layer exceeds."""
-    style_dim: Count = 64
-    """Numbers that a style consists of."""
-    latent_dim: Count = 16
-    """Numbers of noise that a style is made from."""
-    mapping_width: Count = 512
-    """Width of the mapping network's hidden layers."""
-    learning_rate: Positive = 1e-4
-    """Step size of the optimizers of generator, style encoder and discriminator."""
-    mapping_learning_rate: Positive = 1e-6
-    """Step size of the mapping network's optimizer."""
-    betas: tuple[Share, Share] = (0.0, 0.99)
-    """Adam's decay rates of the first and second moments."""
-    weight_decay: NonNegative = 1e-4
-    """Adam's weight decay, an L2 penalty, for all networks."""
-    r1: NonNegative = 1
-    """Weight of the penalty on the discriminator's gradient at reals (Mescheder et al. 2018)."""
-    lambda_style: NonNegative = 1
-    """Weight of the style reconstruction: the style encoder is to find in an image the style that it was given."""
-    lambda_diversity: NonNegative = 1
-    """Weight, at first, of the diversity: two styles are to make an image differ (2 for the paper's AFHQ)."""
-    diversity_steps: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
-    """Steps over which the weight of the diversity falls linearly to 0; all of train.steps where left out, as in the
-    paper."""
-    lambda_cycle: NonNegative = 1
-    """Weight of the mean absolute difference between an image and its translation, translated back in its own style."""
-    train: Train = Train()
-    """How long to train, and how."""
-
-    @model_validator(mode="after")
-    def _fades_over_all(self) -> "Recipe":
-        if "diversity_steps" not in self.model_fields_set:
-            object.__setattr__(self, "diversity_steps", self.train.steps)  # frozen, but not yet finished
-        return self
 
 
 class Generator(nn.Module):
@@ -113,7 +45,7 @@ class Generator(nn.Module):
             ]
         )
         self.end = nn.Sequential(InstanceNorm(first, affine=True), nn.LeakyReLU(0.2), nn.Conv2d(first, channels, 1))
-        dcgan.prepared(self, dcgan.initialise_he)
+        prepared(self, initialise_he)
 
     def forward(self, images: Tensor, styles: Tensor) -> Tensor:
         """The translations."""
@@ -133,7 +65,7 @@ class Mapping(nn.Module):
         self.own = nn.ModuleList(
             nn.Sequential(_dense([width] * 4), nn.Linear(width, style_dim)) for _ in range(domains)
         )
-        dcgan.prepared(self, dcgan.initialise_he)
+        prepared(self, initialise_he)
 
     def forward(self, latents: Tensor, domains: Tensor) -> Tensor:
         """The styles."""
@@ -148,7 +80,7 @@ class StyleEncoder(nn.Module):
         super().__init__()
         self.shrink = _shrinking(shape, widths)
         self.own = nn.ModuleList(nn.Linear(widths[-1], style_dim) for _ in range(domains))
-        dcgan.prepared(self, dcgan.initialise_he)
+        prepared(self, initialise_he)
 
     def forward(self, images: Tensor, domains: Tensor) -> Tensor:
         """The styles."""
@@ -163,7 +95,7 @@ class Discriminator(nn.Module):
         super().__init__()
         self.shrink = _shrinking(shape, widths)
         self.judge = nn.Linear(widths[-1], domains)
-        dcgan.prepared(self, dcgan.initialise_he)
+        prepared(self, initialise_he)
 
     def forward(self, images: Tensor, domains: Tensor) -> Tensor:
         """The logits."""
