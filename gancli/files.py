@@ -11,9 +11,8 @@ from typing import IO, Any
 
 
 def cache(name: str) -> Path:
-    """The folder for what can be made again: below $GANCLI_CACHE, else $XDG_CACHE_HOME/gancli, else ~/.cache/gancli."""
-    base = os.environ.get("GANCLI_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gancli"
-    folder = Path(base) / name
+    """The folder of that name in the cache, made if need be."""
+    folder = cache_root() / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -24,6 +23,12 @@ def expand(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+def cache_root() -> Path:
+    """The folder for what can be made again: $GANCLI_CACHE, else $XDG_CACHE_HOME/gancli, else ~/.cache/gancli."""
+    base = os.environ.get("GANCLI_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gancli"
+    return Path(base)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import Trainer
 
 from gancli import models, precision
@@ -20,6 +21,7 @@ from gancli.data.store import Streamed
 from gancli.errors import UserError
 from gancli.evaluator import Evaluator
 from gancli.from_images import FromImages
+from gancli.process import hide_variables
 from gancli.recorder import Interrupted, Progress, Recorder
 from gancli.runs import Run
 from gancli.schema import Recipe
@@ -115,7 +117,9 @@ def shown(recipe: Recipe, dataset: Dataset) -> Batch:
 
 
 def _trainer(recipe: Recipe, recorder: Recorder) -> Trainer:
+    hide_variables()
     return Trainer(
+        plugins=[LightningEnvironment()],  # no cluster, whichever is found
         max_epochs=1,
         devices=1,
         precision=precision.LIGHTNING[recipe.train.precision],  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """Commands in processes of their own that are born with everything imported, so that a hundred of them take seconds."""
 
+import contextlib
 import ctypes
 import errno
 import multiprocessing
@@ -8,6 +9,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,13 +77,13 @@ def _run(words: list[str], log: str, before: Callable[..., object] | None, argum
 
     import torch
 
-    from gancli.cli import main
+    from gancli.__main__ import main
 
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     torch.set_num_threads(1)
-    for number in (signal.SIGTERM, signal.SIGUSR1):
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ["gancli", *words]
@@ -92,6 +94,59 @@ def _run(words: list[str], log: str, before: Callable[..., object] | None, argum
     finally:
         if callable(after):
             after()
+
+
+def redirect(descriptors: dict[int, str]) -> None:
+    """Close descriptors, or open them on a file, a pipe whose reader is gone, or one that is full and does not wait.
+
+    Args:
+        descriptors: by number: closed, dead, stuck, or a path.
+    """
+    import sys
+
+    for number, kind in descriptors.items():
+        if kind == "closed":
+            os.close(number)
+        elif kind in ("dead", "stuck"):
+            reader, writer = os.pipe()
+            if kind == "dead":
+                os.close(reader)
+            else:
+                os.set_blocking(writer, False)
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        os.write(writer, bytes(4096))
+            os.dup2(writer, number)
+            os.close(writer)
+        else:
+            opened = os.open(kind, os.O_WRONLY)
+            os.dup2(opened, number)
+            os.close(opened)
+    for number, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):  # as at the start of an interpreter
+        if number in descriptors:
+            closed = descriptors[number] == "closed"
+            setattr(sys, name, None if closed else open(number, "w", closefd=False))  # noqa: SIM115
+
+
+def set_variables(variables: dict[str, str]) -> None:
+    """Set variables of the environment."""
+    os.environ.update(variables)
+
+
+def wait_for_a_file(fifo: str) -> None:
+    """Let the decoding of images wait in a thread for a file that nobody writes."""
+    from gancli.data import dataset
+
+    def load(*_: Any) -> Any:
+        with ThreadPoolExecutor() as threads:
+            return list(threads.map(Path.read_bytes, [Path(fifo)]))
+
+    dataset.load = load  # type: ignore[assignment]
+
+
+def ignore_hangups() -> None:
+    """Ignore SIGHUP, as nohup does."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def limit_file_size(size: int) -> None:

@@ -18,6 +18,7 @@ ROOMS = [
     "memory",
     "seeds",
     "archives",
+    "process",
     "weights",
     "state",
     "fetch",

@@ -32,4 +32,4 @@ def test_nothing_else_does(wheel) -> None:
     said = wheel.read(metadata).decode()
     assert "License-Expression: MIT" in said and "Requires-Python: >=3.11" in said
     (entry,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
-    assert "gancli = gancli.cli:main" in wheel.read(entry).decode()
+    assert "gancli = gancli.__main__:main" in wheel.read(entry).decode()

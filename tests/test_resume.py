@@ -162,18 +162,6 @@ def test_preemption_by_slurm(whole: dict[str, Any], tmp_path: Path) -> None:
     assert result(out) == whole["gan"]
 
 
-def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    command = start("gan", out, before=linger_in_saves, arguments=(30,))
-    command.until((out / "run.json").exists)
-    command.send(signal.SIGTERM)
-    time.sleep(0.2)
-    assert command.running
-    command.send(signal.SIGTERM)
-    assert command.end(5).status == 128 + signal.SIGTERM
-    assert Run(out).status() in ("interrupted", "unknown")
-
-
 @pytest.mark.slow
 def test_full_disks(whole: dict[str, Any], tmp_path: Path) -> None:
     """Files fail at random, by their number or their size; what was there before stays whole."""

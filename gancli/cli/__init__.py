@@ -20,7 +20,10 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 failed while working, 2 to be changed by the user, 3 diverged."""
+    """Run the command line and exit: 0 done, 1 failed while working, 2 to be changed by the user, 3 diverged.
+
+    `gancli.__main__` calls it, once the process is ready for it.
+    """
     # Threads that spin while they wait take the processor from those they wait for: beside another program small
     # networks trained 40 times slower. Spinning for microseconds costs a tenth at most where nobody else is at work.
     # GNU OpenMP reads this when torch is imported.
@@ -32,8 +35,9 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        # Whoever read our output has enough; Python would complain once more when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        from gancli import process
+
+        process.discard_stdout()  # whoever read our output has enough
         sys.exit(141)
     except OSError as error:
         _fail(UserError(f"{error.filename or 'the disk'}: {error.strerror or error}: fix this and try again", 1))

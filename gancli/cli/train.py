@@ -33,14 +33,7 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Train a GAN and print the path of the run."""
-    from gancli.signals import Signals, Stopped
-
-    with Signals(wait=False):
-        try:
-            _train(recipe, set_ or [], out, resume, force=force, dry_run=dry_run, quiet=quiet, as_json=as_json)
-        except Stopped as stopped:
-            door.note(f"{stopped.name} before the first step: nothing to save")
-            raise
+    _train(recipe, set_ or [], out, resume, force=force, dry_run=dry_run, quiet=quiet, as_json=as_json)
 
 
 def _train(
@@ -54,7 +47,7 @@ def _train(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    from gancli import catalogue, models
+    from gancli import catalogue, models, process
     from gancli.recipe import read
     from gancli.runs import Run
 
@@ -82,18 +75,22 @@ def _train(
         check()
         door.text(_plan(settings, run, progress))
         return
+    check()
+    from gancli.training import train as start  # takes seconds, in which nothing is held yet
+
     with run.held(), progress:
         check()
         dataset = _load(settings, progress)
-        from gancli.training import train as start
-
         start(settings, dataset, run, progress, resume=resume is not None)
     last = run.metrics()[-1]
     result = {"run": str(run.path), "steps": int(last["step"]), "seconds": last["seconds"]}
-    if as_json:
-        door.result(json.dumps(result))
-    else:
-        door.paths([run.path])
+    try:
+        if as_json:
+            door.result(json.dumps(result))
+        else:
+            door.paths([run.path])
+    except BrokenPipeError:
+        process.discard_stdout()  # the run is whole, whether or not anybody reads where it is
 
 
 def _load(settings: "Recipe", progress: Progress) -> "Dataset | Known":

@@ -1,0 +1,185 @@
+"""What surrounds a training, its streams, its environment and its signals, changes neither its end nor its weights."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+from processes import Command, ignore_hangups, linger_in_saves, redirect, set_variables, wait_for_a_file
+
+from gancli import files
+from gancli.runs import Run
+
+Words = tuple[object, ...]
+
+STREAMS: dict[str, dict[int, str]] = {
+    "stderr closed": {2: "closed"},
+    "stderr full": {2: "/dev/full"},
+    "stderr without a reader": {2: "dead"},
+    "stderr stuck": {2: "stuck"},
+    "stdout without a reader": {1: "dead"},
+    "no reader at all": {1: "dead", 2: "dead"},
+    "all closed": {0: "closed", 1: "closed", 2: "closed"},
+}
+VARIABLES: dict[str, dict[str, str]] = {
+    **{
+        f"PL_TRAINER_{name}": {f"PL_TRAINER_{name}": value}
+        for name, value in {
+            "LIMIT_TRAIN_BATCHES": "3",
+            "MAX_STEPS": "5",
+            "MAX_TIME": "00:00:00:01",
+            "MAX_EPOCHS": "0",
+            "FAST_DEV_RUN": "1",
+            "NUM_NODES": "2",
+            "DEVICES": "3",
+            "ACCELERATOR": "tpu",
+            "STRATEGY": "ddp",
+            "PRECISION": "16-mixed",
+            "GRADIENT_CLIP_VAL": "1.0",
+            "OVERFIT_BATCHES": "1",
+            "BAREBONES": "1",
+            "PROFILER": "simple",
+            "DETECT_ANOMALY": "True",
+            "DETERMINISTIC": "nonsense",
+        }.items()
+    },
+    "SLURM_NTASKS": {"SLURM_NTASKS": "4"},
+    "srun": {
+        "SLURM_NTASKS": "2",
+        "SLURM_NTASKS_PER_NODE": "2",
+        "SLURM_JOB_ID": "x",
+        "SLURM_JOB_NAME": "train",
+        "SLURM_PROCID": "1",
+        "SLURM_LOCALID": "1",
+        "SLURM_NODEID": "0",
+        "SLURM_NODELIST": "a[1-2]",
+    },
+    "torchrun": {
+        "RANK": "1",
+        "LOCAL_RANK": "1",
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "192.0.2.1",
+        "MASTER_PORT": "1",
+        "GROUP_RANK": "0",
+        "LOCAL_WORLD_SIZE": "2",
+        "TORCHELASTIC_RUN_ID": "x",
+    },
+    "ranks of nonsense": {"RANK": "x", "LOCAL_RANK": "", "WORLD_SIZE": "many"},
+    "LSF": {"LSB_JOBID": "1", "LSB_DJOB_RANKFILE": "x", "JSM_NAMESPACE_SIZE": "2", "JSM_NAMESPACE_LOCAL_RANK": "1"},
+    "CUDA_VISIBLE_DEVICES": {"CUDA_VISIBLE_DEVICES": "7,x"},
+}
+
+
+def start(
+    out: Path, before: Callable[..., object] | None = None, *arguments: Any, words: tuple[str, ...] = ()
+) -> Command:
+    """Start the training of a tiny recipe with its progress shown."""
+    out.parent.mkdir(exist_ok=True, parents=True)
+    train = ("train", tiny.write("gan", out.parent), "--out", out, *words)
+    return Command(train, out.with_suffix(".log"), before, *arguments)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The digest of the weights of a training that nothing disturbed."""
+    out = tmp_path_factory.mktemp("plain") / "run"
+    assert start(out).end().status == 0
+    return digest(out)
+
+
+def digest(out: Path) -> str:
+    assert Run(out).status() == "finished"
+    return files.sha256(Run(out).weights_file)
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+def test_streams(kind: str, plain: str, tmp_path: Path) -> None:
+    ended = start(tmp_path / "run", redirect, STREAMS[kind]).end()
+    assert ended.status == 0 and "Traceback" not in ended.said, ended.said
+    assert digest(tmp_path / "run") == plain
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_variables(name: str, plain: str, tmp_path: Path) -> None:
+    ended = start(tmp_path / "run", set_variables, VARIABLES[name]).end()
+    assert ended.status == 0 and ended.said.endswith(f"{tmp_path / 'run'}\n"), ended.said
+    assert digest(tmp_path / "run") == plain
+
+
+IMPORTED_UNTIL = """
+import os, sys
+
+class Send:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            os.kill(os.getpid(), {number})
+
+sys.meta_path.insert(0, Send())
+sys.argv = {words!r}
+from gancli.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "module", "number"),
+    [
+        (("recipes",), "typer", signal.SIGINT),
+        (("recipes",), "pydantic", signal.SIGHUP),
+        (("train", "gan-digits"), "torch", signal.SIGTERM),
+        (("train", "gan-digits"), "torch.nn.functional", signal.SIGINT),
+        (("train", "gan-digits"), "matplotlib.pyplot", signal.SIGINT),
+        (("train", "gan-digits"), "pytorch_lightning.callbacks", signal.SIGHUP),
+        (("data", "check", "shapes:9"), "gancli.data.check", signal.SIGINT),
+        (("eval-fid", "digits"), "torchmetrics.image.fid", signal.SIGTERM),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_signal_while_imports_run_is_one_line(
+    words: Words, module: str, number: signal.Signals, tmp_path: Path
+) -> None:
+    code = IMPORTED_UNTIL.format(module=module, number=int(number), words=["gancli", *words])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, "", f"{number.name}: stopped\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_thread_that_waits_for_a_file_does_not_hold_up_a_signal(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    command = start(tmp_path / "run", wait_for_a_file, str(tmp_path / "fifo"))
+    command.until((tmp_path / "run" / ".lock").exists)
+    time.sleep(0.2)
+    command.send(signal.SIGTERM)
+    ended = command.end(30)
+    assert ended.status == 143 and ended.said == "SIGTERM: stopped\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_second_signal_does_not_lose_the_checkpoint_of_the_first(number: signal.Signals, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = start(out, linger_in_saves, 0.05)
+    command.until((out / "metrics.csv").exists)
+    for _ in range(5):
+        command.send(number)
+        time.sleep(0.02)
+    ended = command.end()
+    assert ended.status == 128 + number
+    checkpoint, _ = Run(out).load_checkpoint(2**30)
+    assert checkpoint is not None and checkpoint.step >= 5 and Run(out).status() == "interrupted"
+    *_, again, last = ended.said.splitlines()
+    assert again.startswith(f"{number.name}: the step is completed and saved first; ")
+    assert last == f"{number.name} at step {checkpoint.step}: saved; continue with gancli train --resume {out}"
+
+
+def test_nohup_holds(plain: str, tmp_path: Path) -> None:
+    command = start(tmp_path / "run", ignore_hangups)
+    command.until((tmp_path / "run" / "metrics.csv").exists)
+    command.send(signal.SIGHUP)
+    assert command.end().status == 0
+    assert digest(tmp_path / "run") == plain
