@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gancli import models, recipe
+from gancli import devices, memory, models, recipe
 from gancli.errors import UserError
 from gancli.runs import Run
 
@@ -42,6 +42,8 @@ def weights_of(path: Path, *, best: bool = False) -> Path:
 def open_model(path: Path, *, best: bool = False) -> "Adversarial":
     """The model of a run, or of a lone model.safetensors, rebuilt from its own header, in evaluation mode.
 
+    It computes on the device that `devices` has chosen.
+
     It has the generator side alone, and the discriminator where the family asks it and the run's checkpoint is there.
 
     Args:
@@ -74,7 +76,8 @@ def open_model(path: Path, *, best: bool = False) -> "Adversarial":
     model.generator.load_state_dict(tensors, assign=True)
     if not (model.asks_discriminator and _load_discriminator(model, Run(file.parent))):
         del model.discriminator
-    model.to("cpu")
+    with memory.in_words(f"while moving the model to {devices.chosen()}: free some memory there, or give --device cpu"):
+        model.to(devices.chosen())
     step = metadata.get("step", "0")
     model.step = int(step) if step.isdecimal() and len(step) < 20 else 0
     return model.eval()

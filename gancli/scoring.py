@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from gancli import images, opening, subjects, theory
+from gancli import devices, images, opening, subjects, theory
 from gancli.data.dataset import splits_of
 from gancli.data.settings import Distribution
 from gancli.errors import UserError
@@ -59,14 +59,13 @@ def network(
     settings = next((side.recipe for side in sides if side.recipe), None)
     if name is None:
         name = settings.evaluate.features if settings and weights is None else "inception"
-    device = "cuda" if torch.cuda.is_available() else "cpu"
 
     def fit() -> Classifier:
         if settings is not None:
             return fitted(*training_data(settings), progress)
         return fitted(next((side for side in reversed(sides) if side.classes), sides[-1]), None, progress)
 
-    return networks.load(name, resize=resize, weights=weights, precision=precision, device=device, fit=fit)
+    return networks.load(name, resize=resize, weights=weights, precision=precision, device=devices.chosen(), fit=fit)
 
 
 def training_data(settings: Recipe) -> tuple[Subject, Subject | None]:
@@ -89,6 +88,7 @@ def fitted(train: Subject, test: Subject | None, progress: Progress | None = Non
             seed=CLASSIFIER_SEED,
             test=_labelled(test) if test is not None else None,
             progress=progress,
+            device=devices.chosen(),
         )
 
     if train.key is None:

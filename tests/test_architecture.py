@@ -17,6 +17,7 @@ ROOMS = [
     "outputs",
     "memory",
     "seeds",
+    "devices",
     "archives",
     "process",
     "weights",
@@ -136,6 +137,7 @@ def test_commands_import_what_is_heavy_when_they_run(file: Path) -> None:
         "collections.abc",
         "gancli.cli",
         "gancli.cli.progress",
+        "gancli.cli.device",
         "gancli.errors",
         *sys.stdlib_module_names,
     }

@@ -32,11 +32,12 @@ def text(whole: str) -> None:
 
 def paths(found: Iterable[os.PathLike[str]]) -> None:
     """Print paths on stdout, one a line: a program gets their very bytes, a terminal gets them escaped."""
-    if sys.stdout.isatty():
-        result(*map(os.fspath, found))
-        return
+    escaped = sys.stdout.isatty()
     for path in found:
-        typer.echo(os.fsencode(path))
+        if escaped:
+            result(os.fspath(path))
+        else:
+            typer.echo(os.fsencode(path))
 
 
 def files(found: Iterable[os.PathLike[str]], *, as_json: bool, **rest: object) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gancli.cli import app, door, noise, parsing
+from gancli.cli.device import Device, use
 from gancli.cli.progress import Progress
 from gancli.errors import UserError
 
@@ -112,6 +113,7 @@ def sample(
         bool, typer.Option("--best", help="The weights of the best evaluation in training, not the last.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there already.")] = False,
+    device: Device = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Generate images, or translate those given, and print the paths of the files written."""
@@ -125,6 +127,7 @@ def sample(
     forced = _size(size) if size else None
     if dropout not in (None, "on", "off"):
         raise UserError(f"--dropout {dropout}: expected on or off")
+    use(device)
 
     from gancli import opening, turns
     from gancli.adversarial import FromNoise

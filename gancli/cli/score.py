@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gancli.cli import app, door, parsing
+from gancli.cli.device import Device, use
 from gancli.cli.progress import Progress
 from gancli.errors import UserError
 
@@ -81,6 +82,7 @@ def eval_fid(
         Path | None, typer.Option(metavar="FILE", help="Write the subject's statistics, an .npz, for later --against.")
     ] = None,
     force: Force = False,
+    device: Device = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the Fréchet distance between two sets of images, with its protocol."""
@@ -88,6 +90,7 @@ def eval_fid(
 
     from gancli.metrics import fid
 
+    use(device)
     _check_free(save_statistics, force)
     sides = _sides(subject, against, split, count, seed, direction, best)
     measured, compared = _only(sides, "--save-statistics") if save_statistics else next(iter(sides.values()))
@@ -139,11 +142,13 @@ def evaluate(
         typer.Option(metavar="PNG", help="Draw images beside their nearest in the reference: is it memorising?"),
     ] = None,
     force: Force = False,
+    device: Device = None,
     as_json: AsJson = False,
 ) -> None:
     """Print any of the metrics of a set of images, with their protocol."""
     from gancli import files, images, runs, scoring
 
+    use(device)
     if (of_points := scoring.of_points(subject, seed)) is not None:
         if metrics or against or best or neighbours:
             raise UserError(f"{subject}: learnt points, whose measures are exact: leave all options but --seed out")
@@ -173,6 +178,7 @@ def fit_features(
     data: Annotated[str, typer.Argument(help="Labelled data: a run, a recipe, or a source with a folder a class.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The .safetensors file to write, for --features.")],
     force: Force = False,
+    device: Device = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a classifier on labelled data, as a feature network for images far from photographs."""
@@ -180,6 +186,7 @@ def fit_features(
 
     if out.suffix != ".safetensors":
         raise UserError(f"--out {out}: expected a name that ends in .safetensors")
+    use(device)
     _check_free(out, force)
     found = subjects.find(data)
     with Progress() as progress:

@@ -83,13 +83,14 @@ class Classifier:
         self.network = _channels_last(network).eval().requires_grad_(False)
         self.shape, self.accuracy, self.tested, self.data = shape, accuracy, tested, data
         self.classes = network.head.out_features
+        self._device = network.head.weight.device
 
     @property
     def protocol(self) -> ProtocolEntries:
         """Network, weights' hash, dimensions, classes, and the accuracy on how many unseen images."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.network.state_dict().items()):
-            digest.update(name.encode() + tensor.numpy().tobytes())
+            digest.update(name.encode() + tensor.cpu().numpy().tobytes())
         return {
             "network": "classifier",
             "weights": f"sha256:{digest.hexdigest()}",
@@ -112,13 +113,22 @@ class Classifier:
                 f"{images.shape[3]}×{images.shape[2]} with {images.shape[1]}; score images of the data's size, "
                 "or use features: inception"
             )
-        return torch.cat([self.network.features(chunk) for chunk in torch.split(images.cpu(), 256)])
+        # On CUDA, convolutions would round their inputs to TF32, 10 bits of mantissa, unless told not to.
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            chunks = torch.split(images, 256)
+            return torch.cat([self.network.features(chunk.to(self._device)).cpu() for chunk in chunks])
 
     @torch.inference_mode()
     def logits(self, features: Tensor) -> Tensor:
         """The class scores before the softmax, float32 N×classes, from features."""
-        scores: Tensor = self.network.head(features)
-        return scores
+        scores: Tensor = self.network.head(features.to(self._device))
+        return scores.cpu()
+
+    def to(self, device: str | torch.device) -> "Classifier":
+        """Compute on a device from now on; features come back to the CPU."""
+        self._device = torch.device(device)
+        self.network.to(self._device)
+        return self
 
     def save(self, path: Path) -> None:
         """Write a .safetensors with everything needed to use it as a feature network again."""
@@ -130,7 +140,7 @@ class Classifier:
             "tested": self.tested,
             "data": self.data,
         }
-        tensors = {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()}
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in self.network.state_dict().items()}
         files.write(path, safetensors.torch.save(tensors, {"gancli": json.dumps(description)}))
 
 
@@ -183,6 +193,7 @@ def train_classifier(
     seed: int,
     test: tuple[Images, Labels] | None = None,
     progress: Progress | None = None,
+    device: str | torch.device = "cpu",
 ) -> Classifier:
     """Train on labelled images with Adam under a one-cycle learning rate; repeatable on the same machine.
 
@@ -193,6 +204,7 @@ def train_classifier(
         seed: of the initial weights, the order, and the held-out images.
         test: images and labels to measure the accuracy on; None holds a tenth of the images out of the training.
         progress: called after each step.
+        device: where it is trained; initial weights and order do not depend on it.
 
     Raises:
         UserError: too few images, or images and labels that do not match.
@@ -220,7 +232,7 @@ def train_classifier(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = Network(channels, max(height, width), classes)
-    _channels_last(network)
+    _channels_last(network).to(device)
     epochs = max(1, min(LARGEST_EPOCHS, round(LARGEST_TRAINING_IMAGES / len(inputs))))
     batch_size = min(BATCH_SIZE, len(inputs))
     steps_an_epoch = len(inputs) // batch_size
@@ -233,7 +245,7 @@ def train_classifier(
         if step % steps_an_epoch == 0:
             order = torch.randperm(len(inputs), generator=generator)
         chosen = order[step % steps_an_epoch * batch_size :][:batch_size]
-        loss = functional.cross_entropy(network(inputs[chosen]), targets[chosen])
+        loss = functional.cross_entropy(network(inputs[chosen].to(device)), targets[chosen].to(device))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -242,7 +254,7 @@ def train_classifier(
             progress(step + 1, steps, loss.item())
 
     data = _key(images, labels, classes, seed, test)
-    trained = Classifier(network, (height, width, channels), 0.0, len(held_inputs), data)
+    trained = Classifier(network, (height, width, channels), 0.0, len(held_inputs), data).to(device)
     guesses = trained.logits(trained(held_inputs)).argmax(1)
     trained.accuracy = (guesses == held_targets).double().mean().item()
     return trained

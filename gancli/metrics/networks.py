@@ -29,7 +29,7 @@ def load(
         resize: how images come to Inception's input.
         weights: a file of Inception weights other than the published ones.
         precision: Inception's.
-        device: Inception's.
+        device: where the network runs.
         fit: gives the classifier of the data at hand, trained or cached; None where the data has no labels.
 
     Raises:
@@ -48,7 +48,7 @@ def load(
             raise UserError(
                 "features: classifier is trained on labels, and this data has none; use features: inception"
             )
-        return fit()
+        return fit().to(device)
     if name.endswith(".safetensors"):
-        return classifier.load(Path(name))
+        return classifier.load(Path(name)).to(device)
     raise UserError(f"features: unknown network '{name}'; choose inception, classifier, or a .safetensors file")
