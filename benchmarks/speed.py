@@ -11,6 +11,7 @@ Nothing is downloaded: images are noise, JPEG files are made.
 """
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import os
@@ -33,7 +34,7 @@ from pytorch_lightning import Callback, Trainer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from gancli import models, precision, recipe, sampling, seeds, surroundings, training
+from gancli import models, precision, recipe, sampling, seeds, surroundings, training, trial
 from gancli.adversarial import Adversarial, FromNoise
 from gancli.data.batches import Batches
 from gancli.data.dataset import Dataset, load
@@ -261,7 +262,7 @@ def compare_folder(count: int, epochs: int = 10) -> Figures:
         found = {"plain": [(time.perf_counter() - start) * epochs]}
 
         settings = settings_of(WORKS["dcgan"].values, source=str(folder), holdout=0)
-        arithmetic = training.build(settings).recipe.train.precision
+        arithmetic = chosen(training.build(settings), noise(settings))
         start = time.perf_counter()
         fit(training.build(settings), load(settings.data), batches * epochs, Clock(), arithmetic)
         found[arithmetic] = [time.perf_counter() - start]
@@ -299,7 +300,7 @@ def compare_start(rounds: int) -> Figures:
         found: dict[str, list[float]] = {"plain": [], "float32": []}
         for turn in range(rounds):
             for way, words in (
-                ("plain", [sys.executable, "-c", "import torch, pytorch_lightning"]),
+                ("plain", [sys.executable, "-c", "import torch"]),
                 ("float32", [*command, f"{name}/{turn}"]),
             ):
                 start = time.perf_counter()
@@ -308,11 +309,18 @@ def compare_start(rounds: int) -> Figures:
         return summary(found)
 
 
+def chosen(model: Adversarial, dataset: Dataset) -> str:
+    """The arithmetic that `train.precision: auto` takes."""
+    place = (model.recipe.train.batch_size, model.recipe.train.seed, 0)
+    batches = Batches(dataset, *place, referenced=model.referenced)
+    return trial.settled(model, lambda count: itertools.islice(batches, count), lambda _: None).train.precision
+
+
 def cost(values: dict[str, Any]) -> tuple[float, float, str]:
     """Seconds and FLOPs of a step, and the arithmetic, as `train.precision: auto` has it."""
     settings = settings_of(values)
     model, clock, dataset = training.build(settings), Clock(counted=0), noise(settings, 256)
-    arithmetic = model.recipe.train.precision
+    arithmetic = chosen(model, dataset)
     fit(model, dataset, 5, clock, arithmetic)
     return clock.seconds(2), clock.counter.total, arithmetic
 
@@ -369,7 +377,7 @@ def main() -> None:
             lambda: compare_folder(options.files),
         ),
         "sampling": ("a PNG of 64 px", lambda: compare_sampling(rounds)),
-        "start": ("`gancli sample RUN --count 1` (plain: the imports)", lambda: compare_start(rounds)),
+        "start": ("`gancli sample RUN --count 1` (plain: `import torch`)", lambda: compare_start(rounds)),
     }
     print("\n| what | plain, ms | float32, times as fast | bf16, times as fast |\n|---|---|---|---|", flush=True)
     for name in options.only or [*WORKS, *others]:

@@ -303,10 +303,11 @@ def _processor(torch: Any, noted: list[str]) -> Processor:
         noted.append(f"torch computes with {threads} threads on {cores} cores: set OMP_NUM_THREADS={cores}")
     memory, free = _memory()
     capability = None if torch is None else str(torch.backends.cpu.get_cpu_capability())
-    return Processor(_processor_name(), capability, cores, threads, memory, free)
+    return Processor(processor_name(), capability, cores, threads, memory, free)
 
 
-def _processor_name() -> str:
+def processor_name() -> str:
+    """The processor's model, as the system names it."""
     try:
         found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(errors="replace"), re.MULTILINE)
     except OSError:

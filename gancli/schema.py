@@ -31,8 +31,9 @@ class Train(Settings):
     ema: Share | None = None
     """Decay per step of the averaged generator that is sampled and scored; null samples the generator itself."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    """Arithmetic of the networks: float32; bf16, bfloat16 where it is safe; or auto, bf16 where the hardware has it and
-    the networks convolve. The run's recipe says which it became."""
+    """Arithmetic of the networks: float32; bf16, bfloat16 where it is safe; or auto, the faster of the two, as measured
+    before the training starts (float32 for points, and where the training is too short to measure). The run's recipe
+    says which it became."""
     log_every: Count = 100
     """Steps between rows of metrics.csv."""
     samples_every: Count = 500

@@ -8,7 +8,7 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import Trainer
 
-from gancli import models, precision
+from gancli import models, precision, trial
 from gancli.adversarial import PLAYERS, Adversarial, Batch, Diverged, position_seed
 from gancli.checkpoints import Checkpoint
 from gancli.curves import animate, draw_curves
@@ -32,7 +32,7 @@ from gancli.trainable import Trainable
 
 
 def build(recipe: Recipe) -> Adversarial:
-    """The family's model with its initial weights, a function of the recipe's seed, and its precision settled.
+    """The family's model with its initial weights, a function of the recipe's seed.
 
     Raises:
         UserError: there is not enough memory for it.
@@ -40,7 +40,6 @@ def build(recipe: Recipe) -> Adversarial:
     torch.manual_seed(position_seed(recipe.train.seed, "weights"))
     with memory_in_words(recipe):
         model: Adversarial = models.load(recipe.model).Model(recipe)
-        model.recipe = precision.settled(recipe, model)
         model.configure_model()
     return model
 
@@ -55,7 +54,10 @@ def train(recipe: Recipe, dataset: Dataset | Known, run: Run, progress: Progress
     quieten()
     keep_memory()
     model = build(recipe.resolved(dataset.classes))
-    recipe = model.recipe
+    with memory_in_words(recipe):
+        recipe = model.recipe = trial.settled(
+            model, lambda count: iter(_batches(model, dataset, 0, count)), progress.note
+        )
     precision.allow_tf32(recipe.train.precision == "bf16")
     if isinstance(model, FromImages) and isinstance(dataset, Dataset):
         model.inputs = shown(recipe, dataset)
@@ -65,14 +67,7 @@ def train(recipe: Recipe, dataset: Dataset | Known, run: Run, progress: Progress
         recorder = Recorder(run, progress, signals, checkpoint, recipe.train.steps, evaluator)
         trainer = _trainer(recipe, recorder)
         where = trainer.strategy.root_device
-        position = (recipe.train.batch_size, recipe.train.seed, recorder.step, recorder.steps)
-        batches = (
-            Batches(
-                dataset, *position, referenced=model.referenced, device=home(dataset, cast(Data, recipe.data), where)
-            )
-            if isinstance(dataset, Dataset)
-            else Draws(dataset, *position)
-        )
+        batches = _batches(model, dataset, recorder.step, recorder.steps, where)
         count = {"images": len(dataset)} if isinstance(dataset, Dataset) else {}
         machine = machine_facts(where) | count
         if resume:
@@ -101,6 +96,17 @@ def train(recipe: Recipe, dataset: Dataset | Known, run: Run, progress: Progress
         finally:
             with contextlib.suppress(OSError):
                 run.state_facts(status=status, finished=now(), step=recorder.step)
+
+
+def _batches(
+    model: Adversarial, dataset: Dataset | Known, start: int, stop: int, trains: torch.device | None = None
+) -> Batches | Draws:
+    """The batches `start` to `stop`; where the device that trains is given, it keeps the images if it has room."""
+    position = (model.recipe.train.batch_size, model.recipe.train.seed, start, stop)
+    if not isinstance(dataset, Dataset):
+        return Draws(dataset, *position)
+    device = home(dataset, cast(Data, model.recipe.data), trains) if trains is not None else None
+    return Batches(dataset, *position, referenced=model.referenced, device=device)
 
 
 def shown(recipe: Recipe, dataset: Dataset) -> Batch:

@@ -56,6 +56,7 @@ ROOMS = [
     "trainable",
     "recorder",
     "machine",
+    "trial",
     "training",
     "cli",
     "__main__",

@@ -1,39 +1,146 @@
 """The arithmetic that a training chooses, what stays in float32 whatever it is, and that it is kept to the end."""
 
+import copy
+import itertools
+from pathlib import Path
+from typing import Any
+
 import pytest
 import tiny
 import torch
 from commands import run_gancli
 from torch import Tensor, nn
 
-from gancli import catalogue, models, precision, recipe
+from gancli import catalogue, models, precision, recipe, trial
 from gancli.adversarial import Adversarial
+from gancli.data.batches import Batches
+from gancli.data.dataset import load
 from gancli.runs import Run
 from gancli.training import build
 
 FAMILIES = models.names()
 
 
-def chosen(settings: models.Recipe) -> str:
-    return build(settings).recipe.train.precision
+RUN = ("-q", "--set", "train.decay_steps=0")
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch, cache: Path) -> list[str]:
+    """A machine with bfloat16, trainings that are long enough to measure, and the steps that were timed."""
+    steps: list[str] = []
+    seconds = trial._seconds
+
+    def counted(model: Adversarial, batch: object, arithmetic: str, device: torch.device) -> float:
+        steps.append(arithmetic)
+        seconds(model, batch, arithmetic, device)
+        return SPEEDS[arithmetic]
+
+    monkeypatch.setattr(trial, "_seconds", counted)
+    monkeypatch.setattr(trial, "SHARE", 10)
+    monkeypatch.setattr(precision, "has_bf16", lambda: True)
+    return steps
+
+
+SPEEDS = {"float32": 1.0, "bf16": 1.0}
+
+
+@pytest.mark.parametrize(("ratio", "choice"), [(0.5, "float32"), (1.05, "float32"), (1.2, "bf16")])
+def test_auto_takes_what_was_measured_to_be_faster(ratio, choice, timed, tmp_path, monkeypatch, gancli) -> None:
+    monkeypatch.setitem(SPEEDS, "float32", ratio)
+    file = tiny.write("dcgan", tmp_path)
+    done = gancli("train", file, "--out", tmp_path / "run")
+    said = f"precision: {choice}: bf16 takes a step {ratio:.2f} times as fast as float32, measured"
+    assert done.status == 0 and done.err.count(said + " now\n") == 1
+    assert Run(tmp_path / "run").recipe().train.precision == choice
+    assert timed.count("float32") == timed.count("bf16") > trial.FEWEST
+
+    # The finding is kept, but not for other shapes; and a run that is continued asks nothing.
+    timed.clear()
+    monkeypatch.setitem(SPEEDS, "float32", 100.0)
+    again = gancli("train", file, "--out", tmp_path / "again", "--set", "learning_rate=1e-3", "--set", "train.seed=1")
+    assert again.err.count(said + " before\n") == 1 and not timed
+    longer = gancli("train", "--resume", tmp_path / "run", "--set", f"train.steps={tiny.TRAIN['steps'] + 1}")
+    assert longer.status == 0 and "precision" not in longer.err and not timed
+    assert Run(tmp_path / "run").recipe().train.precision == choice
+    for place in ("train.batch_size=5", "width=3", "data.image_size=16"):
+        other = gancli("train", file, "--out", tmp_path / place, "--set", place)
+        assert "precision: bf16: " in other.err and timed, place
+        timed.clear()
+
+
+@pytest.mark.parametrize("family", ["gan", "cyclegan", "stargan2"])
+def test_measuring_changes_no_bit_of_the_training(family, timed, tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(SPEEDS, "float32", 2.0)
+    file = tiny.write(family, tmp_path)
+    assert run_gancli("train", file, "--out", tmp_path / "auto", *RUN) == 0 and timed
+    assert run_gancli("train", file, "--out", tmp_path / "bf16", *RUN, "--set", "train.precision=bf16") == 0
+    ends = [Run(tmp_path / name).load_checkpoint(2**30)[0].tensors for name in ("auto", "bf16")]
+    assert ends[0].keys() == ends[1].keys() and all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("hardware", [False, True])
-def test_auto_is_bf16_where_the_hardware_has_it_and_the_networks_convolve(family, hardware, monkeypatch) -> None:
-    monkeypatch.setattr(precision, "has_bf16", lambda: hardware)
+def test_measuring_leaves_the_model_and_the_random_numbers(family, timed) -> None:
     settings = tiny.settings(family)
-    assert settings.train.precision == "auto"
-    convolves = any(isinstance(layer, nn.Conv2d) for layer in build(settings).modules())
-    assert convolves == (family != "gan")
-    assert chosen(settings) == ("bf16" if hardware and convolves else "float32")
+    model = build(settings)
+    dataset = load(settings.data, "train")
+    place = (settings.train.batch_size, 0, 0)
+    before, drawn = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+
+    def batches(count: int) -> Any:
+        return itertools.islice(Batches(dataset, *place, referenced=model.referenced), count)
+
+    assert trial.settled(model, batches, lambda _: None).train.precision == "float32" and timed
+    assert torch.equal(torch.get_rng_state(), drawn) and model.step == 0 and not model.means()
+    after = model.state_dict()
+    assert [*before] == [*after] and all(torch.equal(before[name], after[name]) for name in before)
 
 
-@pytest.mark.parametrize("asked", ["float32", "bf16"])
-def test_what_is_asked_for_is_taken(asked, monkeypatch) -> None:
-    monkeypatch.setattr(precision, "has_bf16", lambda: asked == "float32")
-    found = recipe.read(catalogue.find("gan-digits"), [f"train.precision={asked}"])
-    assert chosen(models.validate(found)) == asked
+@pytest.mark.parametrize(
+    "damage", ["", "{", "[]", '{"float32": 1}', '{"float32": NaN, "bf16": 1}', '{"float32": 1, "bf16": 0}']
+)
+def test_a_damaged_finding_is_measured_again(damage, timed, cache, tmp_path) -> None:
+    file = tiny.write("dcgan", tmp_path)
+    assert run_gancli("train", file, "--out", tmp_path / "one", *RUN) == 0
+    (finding,) = (cache / "precision").iterdir()
+    finding.write_text(damage)
+    timed.clear()
+    assert run_gancli("train", file, "--out", tmp_path / "two", *RUN) == 0 and timed
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--set", "train.steps=5"), "float32: the training is too short to measure whether bf16 is faster"),
+        (("--set", "train.precision=float32"), None),
+        (("--set", "train.precision=bf16"), None),
+    ],
+)
+def test_what_needs_no_measuring_is_not_measured(words, said, timed, tmp_path, monkeypatch, gancli) -> None:
+    monkeypatch.setattr(trial, "SHARE", 0.5)
+    done = gancli("train", tiny.write("gan", tmp_path), "--out", tmp_path / "run", *words)
+    assert done.status == 0 and not timed
+    assert ("precision" in done.err) == bool(said) and (said or "") in done.err
+
+
+@pytest.mark.parametrize(("data", "hardware"), [("ring-2d", True), ("shapes:24", False)])
+def test_points_and_machines_without_bf16_stay_in_float32(data, hardware, timed, tmp_path, monkeypatch, gancli) -> None:
+    monkeypatch.setattr(precision, "has_bf16", lambda: hardware)
+    size = [] if data == "ring-2d" else ["--set", "data.image_size=8"]
+    (tmp_path / "r.yaml").write_text(f"model: gan\ndata: {{source: {data}}}\ntrain: {{steps: 12, batch_size: 4}}")
+    done = gancli("train", tmp_path / "r.yaml", "--out", tmp_path / "run", *size)
+    assert done.status == 0 and not timed and done.err.count("precision: float32: ") == 1
+
+
+def test_a_training_that_diverges_at_once_is_not_stopped_by_measuring(timed, tmp_path, gancli) -> None:
+    words = ("--set", "learning_rate=1e38", "--set", "train.decay_steps=0")
+    done = gancli("train", tiny.write("gan", tmp_path), "--out", tmp_path / "run", *words)
+    assert done.status == 3 and "precision: float32: the first steps diverge" in done.err
+
+
+@pytest.mark.parametrize("name", catalogue.names())
+def test_no_shipped_recipe_names_an_arithmetic(name) -> None:
+    assert models.validate(recipe.read(catalogue.find(name))).train.precision == "auto"
+    assert "bf16" not in Path(catalogue.find(name)).read_text()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -68,16 +175,6 @@ def test_losses_and_all_that_is_kept_are_float32(family, tmp_path, monkeypatch) 
     assert torch.bfloat16 in low
     assert {name: kind for name, kind in found.items() if kind != torch.float32} == {}
     assert {name.partition(".")[0] for name in found} >= {"generator", "discriminator", "weights"}
-
-
-def test_a_run_is_continued_in_the_precision_that_it_began_with(tmp_path, monkeypatch) -> None:
-    file, out = tiny.write("dcgan", tmp_path), tmp_path / "run"
-    monkeypatch.setattr(precision, "has_bf16", lambda: True)
-    assert run_gancli("train", file, "--out", out, "-q") == 0
-    monkeypatch.setattr(precision, "has_bf16", lambda: False)
-    for steps, words in enumerate([("train",), ("train", file)], tiny.TRAIN["steps"] + 1):
-        assert run_gancli(*words, "--resume", out, "-q", "--set", f"train.steps={steps}") == 0
-        assert Run(out).recipe().train.precision == "bf16"
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -70,6 +70,31 @@ def test_bf16_states_its_difference(weights, photographs):
     assert 0 < stated < 0.05
 
 
+def test_bf16_computes_few_images_twice_and_says_whether_it_is_faster(weights, monkeypatch):
+    features = inception.load(weights, precision="bf16")
+    given: dict[str, int] = {}
+
+    def counted(name, network):
+        def compute(scaled):
+            given[name] = given.get(name, 0) + len(scaled)
+            return torch.zeros(len(scaled), inception.DIMENSIONS) + 1
+
+        return compute
+
+    clock = iter(range(1000))
+    seconds = {"float32": 3, "bf16": 2}
+    monkeypatch.setattr(features, "_network", counted("float32", features._network))
+    monkeypatch.setattr(features, "_low_precision", counted("bf16", features._low_precision))
+    monkeypatch.setattr(inception.time, "perf_counter", lambda: next(clock))
+    features(torch.zeros(8, 3, 32, 32, dtype=torch.uint8))
+    assert "bf16_times_as_fast" not in features.protocol, "it was not yet warm"
+    features._seconds = {name: [9.0, value] for name, value in seconds.items()}
+    assert features.protocol["bf16_times_as_fast"] == 1.5
+    features(torch.zeros(72, 3, 32, 32, dtype=torch.uint8))
+    assert given == {"float32": inception.COMPARED_IMAGES, "bf16": 80}
+    assert features.protocol["bf16_compared_images"] == inception.COMPARED_IMAGES == 32
+
+
 def test_other_weights_are_stated(weights):
     protocol = inception.load(weights, resize="clean").protocol
     assert "not the published" in protocol["network"]
