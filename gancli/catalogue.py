@@ -1,6 +1,8 @@
 """The recipes that come with gancli."""
 
 import difflib
+import os
+import re
 from pathlib import Path
 
 from gancli.errors import UserError
@@ -14,10 +16,33 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
+def text(name: str) -> str:
+    """The text of a shipped recipe.
+
+    Raises:
+        UserError: there is no shipped recipe of this name.
+    """
+    if name not in names():
+        raise UserError(f"{name}: no such recipe{nearest(name) or ': gancli recipes lists the shipped ones'}")
+    return (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
+
+
 def summary(name: str) -> str:
     """The first line of a shipped recipe's header: what it is."""
-    first, _, _ = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")
-    return first.removeprefix("#").strip()
+    return text(name).partition("\n")[0].removeprefix("#").strip()
+
+
+def family(name: str) -> str:
+    """The family that a shipped recipe trains."""
+    if found := re.search(r"^model: *(\S+)", text(name), re.MULTILINE):
+        return found[1]
+    base = re.search(r"^extends: *(\S+)", text(name), re.MULTILINE)
+    return family(base[1].removesuffix(".yaml")) if base else ""
+
+
+def of_family(wanted: str) -> list[str]:
+    """The shipped recipes of a family: those that need no data first, then those whose data gancli fetches."""
+    return sorted((name for name in names() if family(name) == wanted), key=lambda name: (_needs(name), name))
 
 
 def find(given: str) -> Path:
@@ -26,11 +51,38 @@ def find(given: str) -> Path:
     Raises:
         UserError: there is neither.
     """
-    path = Path(given)
+    try:
+        return _find(given, Path(given))
+    except OSError as error:
+        raise UserError(f"{given}: {error.strerror}: give the path of a recipe") from error
+
+
+def _find(given: str, path: Path) -> Path:
     if path.is_file():
         return path
     if given in names():
         return FOLDER / f"{given}.yaml"
-    nearest = difflib.get_close_matches(path.stem, names(), n=1)
-    hint = f"did you mean '{nearest[0]}'?" if nearest else "gancli recipes lists the shipped ones"
-    raise UserError(f"{given}: no such recipe: {hint}")
+    if (path / "recipe.yaml").is_file():
+        raise UserError(
+            f"{given}: a run: --resume {given} continues it, {path / 'recipe.yaml'} trains the same recipe anew"
+        )
+    if path.is_dir():
+        raise UserError(f"{given}: a folder: give the path of a recipe, or the name of a shipped one (gancli recipes)")
+    if os.path.lexists(path):
+        raise UserError(f"{given}: not a regular file: give the path of a recipe")
+    if os.sep in given or path.suffix in (".yaml", ".yml"):
+        raise UserError(f"{given}: no such file{nearest(given) or ': give the path of a recipe'}")
+    if recipes := of_family(given):
+        raise UserError(f"{given}: a family, not a recipe: give one of its recipes ({', '.join(recipes)})")
+    raise UserError(f"{given}: no such recipe{nearest(given) or ': gancli recipes lists the shipped ones'}")
+
+
+def nearest(given: str) -> str:
+    """A hint at the shipped recipe of a similar name; empty where there is none."""
+    found = difflib.get_close_matches(Path(given).stem, names(), n=1)
+    return f": did you mean '{found[0]}'?" if found else ""
+
+
+def _needs(name: str) -> int:
+    header = text(name)
+    return 0 if "# Needs: nothing" in header else 1 if "gancli fetch" in header else 2

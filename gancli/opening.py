@@ -27,16 +27,25 @@ def weights_of(path: Path, *, best: bool = False) -> Path:
     Raises:
         UserError: the run has none.
     """
-    if not path.is_dir():
+    if path.exists() and not path.is_dir():
         if best:
             raise UserError(f"--best: {path} is a file of weights itself: name the run, or leave --best out")
         return path
     file = Run(path).best_file if best else Run(path).weights_file
-    if best and not file.is_file():
+    if file.is_file():
+        return file
+    status = Run.open(path).status()
+    if best:
         raise UserError(f"{path}: has no best.safetensors: train with evaluate.every, or leave --best out")
-    if not file.is_file():
-        raise UserError(f"{path}: has no model.safetensors yet: let gancli train write its first checkpoint")
-    return file
+    raise UserError(f"{path}: has no model.safetensors {_NO_WEIGHTS.get(status, _STOPPED).format(path)}")
+
+
+_STOPPED = "yet, and its training has stopped: continue it with gancli train --resume {}"
+_NO_WEIGHTS = {
+    "running": "yet: wait for the first checkpoint of its training",
+    "diverged": "because its training diverged before the first checkpoint: train again with a smaller learning_rate",
+    "finished": "though its training has finished: copy the run again",
+}
 
 
 def open_model(path: Path, *, best: bool = False) -> "Adversarial":
@@ -59,7 +68,9 @@ def open_model(path: Path, *, best: bool = False) -> "Adversarial":
 
     file = weights_of(path, best=best)
     metadata, forms = weights.describe(file)
-    settings = models.validate(recipe.parse(metadata.get("recipe", ""), str(file)))
+    if "recipe" not in metadata:
+        raise UserError(f"{file}: holds no recipe, as checkpoints do not: give the run or its model.safetensors")
+    settings = models.validate(recipe.parse(metadata["recipe"], str(file)))
 
     # Built without memory at first, and without a discriminator in the end: nothing larger than the file is allocated,
     # whatever sizes its recipe claims.

@@ -52,7 +52,7 @@ class Run:
         """
         run = cls(path)
         if not run.recipe_file.is_file():
-            raise UserError(f"{path}: not a run (it has no recipe.yaml): give the directory that gancli train wrote")
+            raise UserError(f"{path}: {_no_run(path)}")
         return run
 
     def check_free(self, *, force: bool) -> None:
@@ -121,16 +121,13 @@ class Run:
 
     def recipe(self) -> Recipe:
         """The run's recipe, every default resolved."""
-        return recipe.validate(models.schema(self._family()), recipe.read(self.recipe_file))
+        return models.validate(recipe.read(self.recipe_file, found=True))
 
     def write_recipe(self, settings: Recipe) -> None:
         """Write recipe.yaml, itself a valid recipe: from now on this is a run."""
         files.write(self.recipe_file, recipe.dump(settings))
         for folder in (self.samples, self.checkpoints):
             folder.mkdir(exist_ok=True)
-
-    def _family(self) -> str:
-        return str(recipe.read(self.recipe_file).values.get("model"))
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -243,3 +240,16 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
+
+
+def _no_run(path: Path) -> str:
+    """Why a path is no run, and where one may be."""
+    elsewhere = Path("runs") / path
+    if not path.is_absolute() and (elsewhere / "recipe.yaml").is_file():
+        return f"no run is there: did you mean {elsewhere}?"
+    if not path.exists():
+        return "No such file or directory: give a run or its model.safetensors"
+    inside = sorted(found.parent for found in path.glob("*/recipe.yaml")) if path.is_dir() else []
+    if inside:
+        return f"a folder of runs: give one of them, such as {inside[0]}"
+    return "not a run (it has no recipe.yaml): give the directory that gancli train wrote"

@@ -11,8 +11,9 @@ from gancli.recipe import Settings
 
 Count = Annotated[int, Field(gt=0, le=1_000_000_000)]
 Share = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
+# At most what float32, in which networks compute, can hold.
+Positive = Annotated[float, Field(gt=0, le=1e38)]
+NonNegative = Annotated[float, Field(ge=0, le=1e38)]
 R = TypeVar("R", bound="Recipe")
 Metric = Literal["fid", "kid", "is", "prdc", "fid-infinity", "classes", "accuracy", "intra-fid"]
 

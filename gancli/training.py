@@ -156,7 +156,8 @@ def _load(run: Run, model: Adversarial, progress: Progress) -> Checkpoint | None
         progress.note(warning)
     steps = model.recipe.train.steps
     if checkpoint and checkpoint.step > steps:
-        raise UserError(f"train.steps: {run.path} has done {checkpoint.step} steps already: give more than {steps}")
+        done = checkpoint.step
+        raise UserError(f"train.steps: {run.path} has done {done} steps already, not {steps}: give {done} or more")
     return checkpoint
 
 

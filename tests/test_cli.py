@@ -1,6 +1,7 @@
 """The commands as a shell script meets them: what goes to stdout, what to stderr, and the exit status."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -66,7 +67,7 @@ def test_wrong_usage_exits_2_and_says_nothing_on_stdout(words, command, gancli) 
         (["sample", "x", "--grid", "--out", "y.zip"], "Error: --out y.zip: a grid is one .png file\n"),
         (["sample", "x", "--out", "y.gif"], re.compile(r"Error: --out y.gif: a walk needs --interpolate.*\n")),
         (["eval-fid", "no-such-run"], re.compile(r"Error: no-such-run: .*\n")),
-        (["validate", "no-such.yaml"], re.compile(r"Error: no-such.yaml: no such recipe: .*\n")),
+        (["validate", "no-such.yaml"], "Error: no-such.yaml: no such file: give the path of a recipe\n"),
         (["recipes", "gan-mnits"], "Error: gan-mnits: no such recipe: did you mean 'gan-mnist'?\n"),
     ],
 )
@@ -201,3 +202,69 @@ def test_inception_without_weights_says_how_to_get_them(digits_run, gancli, tmp_
 
     with pytest.raises(UserError, match="gancli fetch inception"):
         inception.load(None)
+
+
+def unfinished(folder: Path, status: str) -> Path:
+    """A run of this status without any weights."""
+    folder.mkdir(parents=True)
+    (folder / "recipe.yaml").write_text("model: gan\ndata: {source: digits}\n")
+    (folder / "run.json").write_text(json.dumps({"status": status}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("train my.yaml", "my.yaml: no such file: give the path of a recipe"),
+        ("train some/gan-digit.yaml", "some/gan-digit.yaml: no such file: did you mean 'gan-digits'?"),
+        ("train .", ".: a folder: give the path of a recipe, or the name of a shipped one (gancli recipes)"),
+        ("train runs/failed", "runs/failed: a run: --resume runs/failed continues it, "
+         "runs/failed/recipe.yaml trains the same recipe anew"),
+        ("train pipe", "pipe: not a regular file: give the path of a recipe"),
+        ("train " + "x" * 300, "x" * 300 + ": File name too long: give the path of a recipe"),
+        ("train dcgan", "dcgan: a family, not a recipe: give one of its recipes "
+         "(dcgan-digits, dcgan-cifar10, dcgan-mnist, dcgan-mnist-conditional, dcgan-celeba, dcgan-folder)"),
+        ("train --resume failed", "failed: no run is there: did you mean runs/failed?"),
+        ("train --resume runs", "runs: a folder of runs: give one of them, such as runs/diverged"),
+        ("train --resume nothing", "nothing: No such file or directory: give a run or its model.safetensors"),
+        ("sample failed", "failed: no run is there: did you mean runs/failed?"),
+        ("sample .", ".: not a run (it has no recipe.yaml): give the directory that gancli train wrote"),
+        ("sample runs", "runs: a folder of runs: give one of them, such as runs/diverged"),
+        ("sample runs/failed", "runs/failed: has no model.safetensors yet, and its training has stopped: "
+         "continue it with gancli train --resume runs/failed"),
+        ("sample runs/diverged", "runs/diverged: has no model.safetensors because its training diverged before the "
+         "first checkpoint: train again with a smaller learning_rate"),
+        ("recipes my.yaml", "my.yaml: no such recipe: gancli recipes lists the shipped ones"),
+    ],
+)  # fmt: skip
+def test_a_word_that_means_nothing_is_answered_with_what_it_may_have_meant(
+    words: str, said: str, gancli, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    unfinished(tmp_path / "runs" / "failed", "failed")
+    unfinished(tmp_path / "runs" / "diverged", "diverged")
+    os.mkfifo(tmp_path / "pipe")
+    done = gancli(*words.split())
+    assert (done.status, done.out, done.err) == (2, "", f"Error: {said}\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "said"),
+    [
+        ("gan-digits", "ring-2d", '"ring-2d" has no image_size, channels'),
+        ("gan-ring2d", "digits", '"digits" has no deviation'),
+        ("gan-mixture1d", "grid-2d", '"grid-2d" has no deviations'),
+    ],
+)
+def test_data_of_another_kind_is_the_mistake_not_its_fields(name: str, source: str, said: str, gancli) -> None:
+    done = gancli("train", name, "--dry-run", "--set", f"data.source={source}")
+    advice = "leave that out, or start from a recipe for such data (gancli recipes lists them)"
+    line = re.escape(f"--set data.source={source}: data.source: {said}") + r".*" + re.escape(f": {advice}\n")
+    assert done.status == 2 and re.fullmatch(line, done.err), done.err
+
+
+def test_a_checkpoint_is_not_a_model(digits_run, gancli) -> None:
+    checkpoint = digits_run / "checkpoints" / "last.ckpt"
+    done = gancli("sample", checkpoint)
+    said = f"Error: {checkpoint}: holds no recipe, as checkpoints do not: give the run or its model.safetensors\n"
+    assert (done.status, done.err) == (2, said)

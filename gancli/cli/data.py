@@ -45,8 +45,7 @@ def check(
     from gancli.data import check as checking
 
     document = recipe.Document({"source": source}, {(): recipe.Place(source)})
-    for option in set_ or []:
-        document.update(recipe.read_option(option))
+    document.update(recipe.read_options(set_ or []))
     settings = recipe.validate(checking.KINDS[kind.value if kind else checking.guess(source)], document)
     with Progress() as progress:
         report = checking.check(settings, progress.counting("checking", "images"))

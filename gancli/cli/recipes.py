@@ -16,7 +16,7 @@ def recipes(
     from gancli import catalogue
 
     if name is not None:
-        door.text(catalogue.find(name).read_text(encoding="utf-8").removesuffix("\n"))
+        door.text(catalogue.text(name).removesuffix("\n"))
         return
     width = max(map(len, catalogue.names()))
     for shipped in catalogue.names():

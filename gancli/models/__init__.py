@@ -7,6 +7,7 @@ A family is a package with two modules: `recipe`, which holds `Recipe` and impor
 import difflib
 import importlib
 import re
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -82,6 +83,31 @@ def validate(document: recipe.Document) -> Recipe:
     Raises:
         RecipeError: all its mistakes at once.
     """
+    try:
+        return _validate(document)
+    except recipe.RecipeError as error:
+        raise recipe.RecipeError(_of_recipes(document, error.mistakes)) from None
+
+
+def _of_recipes(document: recipe.Document, mistakes: Iterable[recipe.Mistake]) -> list[recipe.Mistake]:
+    """The mistakes, but one alone of each file that is no recipe: nothing of it is quoted.
+
+    A file is a recipe if at least half of the names at its top are those of a recipe, or near to one.
+    """
+    known = ["extends", *dict.fromkeys(field for name in names() for field in schema(name).model_fields)]
+    foreign = {
+        file
+        for file, found in document.files.items()
+        if 2 * sum(bool(difflib.get_close_matches(name, known, n=1)) for name in found) < len(found)
+    }
+    kept = [mistake for mistake in mistakes if mistake.place.origin not in foreign]
+    return kept + [
+        recipe.Mistake(recipe.Place(file, 1, 1), "no recipe: few of its names are a recipe's, such as model or data")
+        for file in foreign
+    ]
+
+
+def _validate(document: recipe.Document) -> Recipe:
     name = document.values.get("model")
     if exists(name):
         return recipe.validate(schema(str(name)), document)
