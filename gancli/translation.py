@@ -1,34 +1,31 @@
 """Translation: a model and images in, files of the same names, formats and sizes out, or a sheet of all."""
 
 import io
-import itertools
 import struct
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
-from gancli import images, outputs
+from gancli import images, memory, outputs
 from gancli.data import sources, store
 from gancli.data.dataset import load, load_domain, splits_of
-from gancli.data.pixels import EXTENSIONS, BadImage, Form, decode, fit
+from gancli.data.pixels import ANIMATED, EXTENSIONS, BadImage, Form, decode, fit
 from gancli.data.settings import Data, Domains, Pairs
 from gancli.data.sources import Source
 from gancli.data.store import in_order, workers
+from gancli.encoding import NOTHING, Kept, encode, read
 from gancli.errors import UserError
 from gancli.from_images import FromImages
 from gancli.images import Pixels
-
-Turn = Callable[[Tensor], Tensor]
-"""What is done to images: N×C×H×W in [-1, 1] to the same."""
+from gancli.tiles import Turn, cost, tiled
 
 BATCH_PIXELS = 2**19
 """Pixels that are translated at once: eight images of 256×256."""
@@ -40,13 +37,10 @@ TILE = 1024
 """Side in pixels of the tiles that larger images are cut into where nobody says."""
 MOST_ROWS = 100
 """Images that a sheet shows."""
-JPEG_QUALITY = 95
-_OPTIONS: dict[str, dict[str, Any]] = {
-    "JPEG": {"quality": JPEG_QUALITY, "subsampling": 0},
-    "PNG": {"compress_level": 1},
-    "TIFF": {"compression": "tiff_lzw"},
-    "WEBP": {"lossless": True},
-}
+SMALL = 64
+"""Side in pixels of the image by which the memory for larger ones is estimated."""
+BYTES_PER_PIXEL = 24
+"""Of an image brought to a size: its pixels before and after, and the sums of its tiles."""
 
 
 class Made(NamedTuple):
@@ -58,6 +52,8 @@ class Made(NamedTuple):
     """What was turned, H×W×C, without padding."""
     images: dict[str, Pixels]
     """By the name of the turn, each of the original's shape."""
+    kept: Kept = NOTHING
+    """What goes into their files beside them."""
 
 
 class Failed(NamedTuple):
@@ -217,13 +213,13 @@ class Job:
 
     def stream(self) -> Iterator[Made | Failed]:
         """Every image, turned; those that come to the same size with padding go together."""
-        waiting: dict[tuple[int, int], list[tuple[int, Pixels]]] = {}
+        waiting: dict[tuple[int, int], list[_Read]] = {}
         held = 0
         for found in in_order(self._read, range(len(self.names)), 4 * workers()):
             if isinstance(found, Failed):
                 yield found
                 continue
-            size = self.model.padded(found[1].shape[0]), self.model.padded(found[1].shape[1])
+            size = self.model.padded(found.pixels.shape[0]), self.model.padded(found.pixels.shape[1])
             waiting.setdefault(size, []).append(found)
             held += size[0] * size[1]
             while held > HELD_PIXELS or len(waiting.get(size, [])) * size[0] * size[1] >= BATCH_PIXELS:
@@ -233,32 +229,71 @@ class Job:
         for size, group in waiting.items():
             yield from self._turned(group, size)
 
-    def _read(self, place: int) -> tuple[int, Pixels] | Failed:
+    def _read(self, place: int) -> "_Read | Failed":
         """An image as the network sees it, but for the padding."""
         data = self.model.recipe.data
         assert isinstance(data, Data)
         try:
             image = self.source.open(place)
+            if ANIMATED in image.info:
+                return Failed(self.names[place], "an animation or several pages: save each as an image of its own")
             size = self.size or (image.height, image.width)
-            return place, fit(image, Form(*size, data.channels, None, data.resize, data.background))
+            return _Read(place, *read(image, Form(*size, data.channels, None, data.resize, data.background)))
+        except MemoryError:
+            return Failed(self.names[place], "out of memory: lower --size")
         except BadImage as error:
             return Failed(self.names[place], str(error))
         except OSError as error:
             return Failed(self.names[place], error.strerror or str(error))
 
-    def _turned(self, group: list[tuple[int, Pixels]], size: tuple[int, int]) -> Iterator[Made | Failed]:
+    def _turned(self, group: "list[_Read]", size: tuple[int, int]) -> Iterator[Made | Failed]:
         """Images that are padded to one size."""
         tile = min(size[0], self.model.padded(self.tile)), min(size[1], self.model.padded(self.tile))
         try:
-            padded = np.stack([_padded(pixels, size) for _, pixels in group])
-            made = {name: _tiled(padded, turn, tile) for name, turn in self.turns.items()}
-        except (MemoryError, RuntimeError) as error:
-            if not isinstance(error, MemoryError) and "memory" not in str(error):
-                raise
-            yield from (Failed(self.names[place], "out of memory: lower --tile, or --size") for place, _ in group)
+            self._check_tile(tile)
+            padded = np.stack([_padded(found.pixels, size) for found in group])
+            made = {name: tiled(padded, turn, tile) for name, turn in self.turns.items()}
+        except UserError as error:
+            yield from (Failed(self.names[found.place], str(error)) for found in group)
             return
-        for row, (place, pixels) in enumerate(group):
-            yield Made(place, pixels, {name: _cut(batch[row], pixels) for name, batch in made.items()})
+        except (MemoryError, RuntimeError) as error:
+            if not memory.ran_out(error):
+                raise
+            yield from (Failed(self.names[found.place], "out of memory: lower --tile, or --size") for found in group)
+            return
+        for row, found in enumerate(group):
+            cut = {name: _cut(batch[row], found.pixels) for name, batch in made.items()}
+            yield Made(found.place, found.pixels, cut, found.kept)
+
+    def check_size(self) -> None:
+        """Refuse a size that cannot fit into memory, before any work.
+
+        Raises:
+            UserError: it cannot; the estimate is named.
+        """
+        if self.size is not None:
+            height, width = self.size
+            memory.check(BYTES_PER_PIXEL * height * width, f"--size {height}x{width}: an image", "lower --size")
+            self._check_tile((min(height, self.tile), min(width, self.tile)))
+
+    def _check_tile(self, tile: tuple[int, int]) -> None:
+        """Refuse a tile that cannot fit; those of the usual size are tried."""
+        if tile[0] * tile[1] > TILE**2 and self.model.device.type == "cpu":
+            needed = int(self._cost * tile[0] * tile[1])
+            memory.check(needed, f"--tile {self.tile}: a tile of {tile[0]}×{tile[1]} pixels", "lower --tile")
+
+    @cached_property
+    def _cost(self) -> float:
+        turn, channels = next(iter(self.turns.values())), cast(Data, self.model.recipe.data).channels
+        return cost(turn, self.model.padded(SMALL), channels)
+
+
+class _Read(NamedTuple):
+    """An image as the network sees it, but for the padding."""
+
+    place: int
+    pixels: Pixels
+    kept: Kept
 
 
 def write(job: Job, out: Path) -> Iterator[Path | Failed]:
@@ -271,7 +306,7 @@ def write(job: Job, out: Path) -> Iterator[Path | Failed]:
                 yield made
                 continue
             for turn, image in made.images.items():
-                saving.append(pool.submit(_save, place, job.name(out, made.place, turn), image))
+                saving.append(pool.submit(_save, place, job.name(out, made.place, turn), image, made.kept))
             while len(saving) > HELD_FILES:
                 yield saving.popleft().result()
         while saving:
@@ -286,16 +321,6 @@ def rows(job: Job, aims: Source | None = None) -> Iterator[list[Pixels] | Failed
         else:
             aim = [] if aims is None else [fit(aims.open(made.place), Form(*made.original.shape))]
             yield [made.original, *made.images.values(), *aim]
-
-
-def encode(image: Pixels, file: IO[bytes], ending: str) -> None:
-    """One H×W×C image in the format of a file's ending: JPEG at quality 95, WebP lossless, GIF with 256 colours.
-
-    Raises:
-        OSError: the format cannot hold such an image.
-    """
-    form = Image.registered_extensions()[ending.lower()]
-    images.picture(image).save(file, format=form, **_OPTIONS.get(form, {}))
 
 
 def sheet(job: Job, rows: Sequence[Sequence[Pixels]], heading: Sequence[Pixels] = ()) -> Pixels:
@@ -326,15 +351,18 @@ def _names_file(out: Path) -> bool:
     return out.suffix.lower() in EXTENSIONS and not out.is_dir()
 
 
-def _save(place: outputs.Place, name: str, image: Pixels) -> Path | Failed:
+def _save(place: outputs.Place, name: str, image: Pixels, kept: Kept) -> Path | Failed:
+    ending = PurePosixPath(name).suffix
     try:
-        return place.save(name, lambda file: encode(image, file, PurePosixPath(name).suffix))
-    except UserError as error:
-        return Failed(str(place.root / name), str(error))
+        try:
+            return place.save(name, lambda file: encode(image, file, ending, kept))
+        except (ValueError, TypeError, RuntimeError, struct.error):
+            # Pillow reads some EXIF and profiles that it cannot write.
+            return place.save(name, lambda file: encode(image, file, ending, Kept(kept.alpha, {})))
     except OSError as error:
         return Failed(str(place.root / name), error.strerror or str(error))
-    except (ValueError, struct.error) as error:
-        return Failed(str(place.root / name), f"the format cannot hold this image: {error}")
+    except (UserError, ValueError, RuntimeError, struct.error) as error:
+        return Failed(str(place.root / name), f"cannot be written: {error}")
 
 
 def _padded(pixels: Pixels, size: tuple[int, int]) -> Pixels:
@@ -348,37 +376,3 @@ def _cut(pixels: Pixels, original: Pixels) -> Pixels:
     height, width = original.shape[:2]
     top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
     return pixels[top : top + height, left : left + width]
-
-
-def _tiled(padded: Pixels, turn: Turn, tile: tuple[int, int]) -> Pixels:
-    """N×H×W×C, turned: whole where a tile is as large, else in tiles that fade into each other where they overlap."""
-    _, height, width, channels = padded.shape
-    if tile == (height, width):
-        return images.pixels(turn(tensor(padded)))
-    fade = torch.from_numpy(np.outer(*map(_fade, tile))).float()
-    made = []
-    for image in padded:
-        total, weight = torch.zeros(channels, height, width), torch.zeros(height, width)
-        for top, left in itertools.product(_starts(height, tile[0]), _starts(width, tile[1])):
-            here = slice(top, top + tile[0]), slice(left, left + tile[1])
-            total[:, *here] += turn(tensor(image[None, *here]))[0] * fade
-            weight[here] += fade
-        made.append(images.pixels((total / weight)[None]))
-    return np.concatenate(made)
-
-
-def _starts(whole: int, tile: int) -> list[int]:
-    """Where tiles begin along a side: evenly, overlapping by a quarter or more."""
-    count = 1 + -(-(whole - tile) // (tile - tile // 4)) if whole > tile else 1
-    return [round(n * (whole - tile) / max(1, count - 1)) for n in range(count)]
-
-
-def _fade(side: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Weights along a tile's side that fall towards its ends, over the quarter that always overlaps."""
-    distance = np.minimum(np.arange(side) + 1, side - np.arange(side))
-    return np.minimum(distance / max(1, side // 4), 1)
-
-
-def tensor(pixels: Pixels) -> Tensor:
-    """uint8 N×H×W×C to float32 N×C×H×W in [-1, 1]."""
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().sub_(127.5).div_(127.5)

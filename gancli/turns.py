@@ -14,7 +14,7 @@ from gancli.errors import UserError
 from gancli.from_images import FromImages, Styled
 from gancli.images import Pixels
 from gancli.seeds import Seeds
-from gancli.translation import Turn, tensor
+from gancli.tiles import Turn, tensor
 
 MOST = 100
 """Turns at once: styles, references or targets."""

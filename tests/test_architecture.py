@@ -39,6 +39,8 @@ ROOMS = [
     "from_images",
     "models",
     "images",
+    "encoding",
+    "tiles",
     "metrics",
     "tables",
     "checkpoints",

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from gancli.data.sources import Source
     from gancli.from_images import FromImages
     from gancli.images import Pixels
-    from gancli.translation import Job, Turn
+    from gancli.tiles import Turn
+    from gancli.translation import Job
     from gancli.turns import Turns
 
 
@@ -224,7 +225,7 @@ def _translate(
     Raises:
         UserError: the place is taken, or does not fit.
     """
-    from gancli import files, outputs, translation
+    from gancli import encoding, files, outputs, translation
     from gancli.data.pixels import EXTENSIONS
 
     if grid and ((out.suffix.lower() != ".png" and out != noise.PIPE) or len(job.names) > translation.MOST_ROWS):
@@ -238,13 +239,15 @@ def _translate(
         outputs.Place(out.parent).check([out.name], force=force)
     elif out != noise.PIPE:
         job.check(out, force=force)
+    job.check_size()
 
     made: list[Any] = []
     failed: list[tuple[str, str]] = []
     done, each, unread = 0, 1 if grid or out == noise.PIPE else len(job.turns), frozenset(job.names)
     with Progress() as progress:
         told = progress.counting("translating", "images")
-        for result in translation.rows(job, aims) if grid or out == noise.PIPE else translation.write(job, out):
+        results = translation.rows(job, aims) if grid else translation.write(job, out)
+        for result in job.stream() if out == noise.PIPE and not grid else results:
             if isinstance(result, translation.Failed):
                 failed.append(result)
                 progress.note(f"{result.name}: {result.reason}")
@@ -254,9 +257,12 @@ def _translate(
                 done += 1
             told(done, len(job.names) * each)
     if made and (grid or out == noise.PIPE):
-        whole = translation.sheet(job, made, heading) if grid else made[0][1]
         with nullcontext(sys.stdout.buffer) if out == noise.PIPE else files.writing(out) as file:
-            translation.encode(whole, file, ".png")
+            if grid:
+                encoding.encode(translation.sheet(job, made, heading), file, ".png")
+            else:
+                (image,) = made[0].images.values()
+                encoding.encode(image, file, ".png", made[0].kept)
         return [] if out == noise.PIPE else [out], failed
     return sorted(made), failed
 

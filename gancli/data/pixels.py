@@ -18,6 +18,9 @@ MAX_PIXELS = 80_000_000
 DEEP = "gancli: 16 bits a channel"
 """Marks, in an image's `info`, pixels that had 16 bits and have 8 now: Pillow says so itself of gray ones alone."""
 
+ANIMATED = "gancli: first of several frames"
+"""Marks, in an image's `info`, that its file holds more frames or pages."""
+
 # Pillow warns of damage that it then raises for or gets over, and of sizes that are refused below.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
@@ -78,9 +81,12 @@ def decode(file: IO[bytes]) -> Image.Image:
         if width * height > MAX_PIXELS:
             raise BadImage(f"{width:,} × {height:,} pixels: more than {MAX_PIXELS:,}, reduce it first")
         deep = any(";16" in str(tile.args) for tile in image.tile)
+        animated = _is_animated(image)
         image.load()
         if deep:
             image.info[DEEP] = True
+        if animated:
+            image.info[ANIMATED] = True
         return _upright(image)
     except BadImage:
         raise
@@ -91,6 +97,15 @@ def decode(file: IO[bytes]) -> Image.Image:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise BadImage(_reason(file, error)) from error
+
+
+def _is_animated(image: Image.Image) -> bool:
+    """Whether the file holds more than one image; the previews that cameras put behind a photograph do not count."""
+    try:
+        return image.format in ("GIF", "PNG", "WEBP", "TIFF") and bool(getattr(image, "is_animated", False))
+    except Exception:
+        # The frame after the first one is damaged.
+        return True
 
 
 def fit(image: Image.Image, form: Form) -> NDArray[np.uint8]:
