@@ -1,7 +1,12 @@
 """The well-known files that can be downloaded: the only place that opens a connection, and nothing lands unverified."""
 
+import functools
 import hashlib
 import http.client
+import os
+import queue
+import stat
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -14,6 +19,9 @@ from gancli.errors import UserError
 
 Progress = Callable[[int, int], object]
 TIMEOUT_SECONDS = 30
+"""How long to wait for each answer of a server."""
+SLOWEST = 20_000
+"""Bytes a second below which a download is given up: CIFAR-10 may take 2 h 22 min."""
 
 
 @dataclass(frozen=True)
@@ -127,20 +135,49 @@ def _report(progress: Progress | None, before: int, total: int, here: int) -> No
         progress(before + here, total)
 
 
+def check(name: str) -> None:
+    """Compare a set that was fetched with what was published; a file that did not change since is not read again.
+
+    Raises:
+        UserError: it is not here, or its files are not those that were published.
+    """
+    target = place(name)
+    folder = target if len(KNOWN[name]) > 1 else target.parent
+    for file in KNOWN[name]:
+        path = folder / file.name
+        try:
+            found = path.stat()
+            sound = stat.S_ISREG(found.st_mode) and found.st_size == file.bytes
+            digest = _digest(path, found.st_mtime_ns, found.st_ctime_ns, found.st_ino) if sound else ""
+        except OSError:
+            here = f", or give ./{name} if you mean the one that is here" if os.path.lexists(name) else ""
+            raise UserError(f"data.source: {name} is not in the cache: run `gancli fetch {name}`{here}") from None
+        if digest != file.sha256:
+            raise UserError(f"data.source: {path} is not what was published: run `gancli fetch {name}`")
+
+
+@functools.cache
+def _digest(path: Path, *_: int) -> str:
+    return files.sha256(path)
+
+
 def _download(file: File, path: Path, url: str | None, progress: Callable[[int], object]) -> None:
     """Fetch one file from the first place that has it."""
     places = file.urls if url is None else (url + file.name if url.endswith("/") else url,)
     faults = []
     for place in places:
         try:
-            _receive(place, file, path, progress)
+            _in_time(partial(_receive, place, file, path), file.bytes, progress)
             return
         except _Wrong as error:
             faults.append(f"{place}: {error}")
-        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-            faults.append(f"{place}: {getattr(error, 'reason', None) or error}")
         except OSError as error:
-            raise UserError(f"{path}: {error.strerror or error}: make room, or set GANCLI_CACHE", status=1) from error
+            if not isinstance(error, urllib.error.URLError) and error.filename is not None:
+                message = f"{path}: {error.strerror or error}: make room, or set GANCLI_CACHE"
+                raise UserError(message, status=1) from error
+            faults.append(f"{place}: {str(getattr(error, 'reason', None) or error)[:200]}")
+        except (http.client.HTTPException, ValueError) as error:
+            faults.append(f"{place}: {str(error)[:200] or type(error).__name__}")
     raise UserError(f"{'; '.join(faults)}: try again, or put the file at {path} yourself", status=1)
 
 
@@ -148,17 +185,56 @@ class _Wrong(Exception):
     """What came is not what was published."""
 
 
-def _receive(url: str, file: File, path: Path, progress: Callable[[int], object]) -> None:
+def _in_time(
+    receive: Callable[[Callable[[int], object], list[str]], None], size: int, progress: Callable[[int], object]
+) -> None:
+    """Receive a file on a thread of its own, which is given up when its time is over.
+
+    A timeout of the connection begins anew with every byte, and looking up a name knows none.
+
+    Raises:
+        _Wrong: it took too long.
+    """
+    seconds = TIMEOUT_SECONDS + size / SLOWEST
+    outcome: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+    late = threading.Event()
+    parts: list[str] = []
+
+    def told(received: int) -> None:
+        if late.is_set():
+            raise _Wrong("it took too long")
+        progress(received)
+
+    def work() -> None:
+        try:
+            receive(told, parts)
+            outcome.put(None)
+        except BaseException as error:
+            outcome.put(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        if (error := outcome.get(timeout=seconds)) is not None:
+            raise error
+    except queue.Empty:
+        raise _Wrong(f"it took more than {seconds:,.0f} s, as less than {SLOWEST:,} bytes a second came") from None
+    finally:
+        late.set()
+        for part in parts:
+            Path(part).unlink(missing_ok=True)
+
+
+def _receive(url: str, file: File, path: Path, progress: Callable[[int], object], parts: list[str]) -> None:
     if not url.startswith(("https://", "http://")):
         raise _Wrong("expected an address that begins with https:// or http://")
     request = urllib.request.Request(url, headers={"User-Agent": "gancli"})
     digest = hashlib.sha256()
     received = 0
-    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer, files.writing(path) as out:
-        while piece := answer.read(2**18):
+    with _opener().open(request, timeout=TIMEOUT_SECONDS) as answer, files.writing(path) as out:
+        parts.append(out.name)
+        # One byte more than was published tells that there are too many; nobody reads the rest.
+        while received <= file.bytes and (piece := answer.read1(min(2**18, file.bytes + 1 - received))):
             received += len(piece)
-            if received > file.bytes:
-                break
             digest.update(piece)
             out.write(piece)
             progress(received)
@@ -168,3 +244,19 @@ def _receive(url: str, file: File, path: Path, progress: Callable[[int], object]
             )
         if digest.hexdigest() != file.sha256:
             raise _Wrong(f"its SHA-256 is {digest.hexdigest()}, not the published {file.sha256}")
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """Opens http and https alone, wherever a redirection leads."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPRedirectHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPErrorProcessor,
+        urllib.request.UnknownHandler,
+    ):
+        opener.add_handler(handler())
+    return opener

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -143,12 +143,12 @@ def _mapped(stream: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...]) -> 
 # idx: MNIST, Fashion-MNIST, EMNIST.
 
 
-def idx_members(folder: Path) -> dict[str, Path]:
-    """The idx image files of a folder, by split."""
+def idx_members(folder: Path, among: Container[str] | None = None) -> dict[str, Path]:
+    """The idx image files of a folder, by split; where names are given, among these."""
     members: dict[str, Path] = {}
     for path in sorted(folder.iterdir(), reverse=True):  # so that an unpacked file stands for its .gz
         match = re.fullmatch(r"(?:.*-)?(train|t10k|test)-images[-.]idx3-ubyte(\.gz)?", path.name)
-        if match:
+        if match and (among is None or path.name in among):
             members["train" if match[1] == "train" else "test"] = path
     return dict(sorted(members.items(), reverse=True))
 

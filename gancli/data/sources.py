@@ -90,11 +90,12 @@ def find(source: str, size: tuple[int, int], task: shapes.Task) -> Source:
 
 
 def _fetched(name: str) -> Source:
+    fetch.check(name)
     place = fetch.place(name)
-    if not place.exists():
-        here = f", or give ./{name} if you mean the one that is here" if Path(name).exists() else ""
-        raise UserError(f"data.source: {name} is not in the cache yet: run `gancli fetch {name}`{here}")
-    return _folder(place) if place.is_dir() else _file(place)
+    if len(known := fetch.KNOWN[name]) == 1:
+        return _file(place)
+    # Nothing but what was published counts, whatever else lies there.
+    return idx(place, idx_members(place, {file.name for file in known}))
 
 
 def _folder(path: Path) -> Source:
