@@ -2,34 +2,42 @@
 
 import gzip
 import hashlib
+import io
 import os
 import re
 import struct
 import tarfile
 import tempfile
 import threading
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from gancli import files
+from gancli.data import reading
 from gancli.data.pixels import DEEP
 from gancli.errors import UserError
 
 MAX_RATIO = 1100
 """Deflate cannot expand further than 1,032 times, so a header that promises more lies."""
 MAX_SIDE = 16_384
+MAX_LABEL = 200
 DIGESTED = 64 * 2**20
 """Bytes of a file that are digested."""
 
-Reader = Callable[[], NDArray[Any]]
+HEADER_FAULTS = (ValueError, EOFError, SyntaxError, RecursionError, MemoryError, TypeError, tokenize.TokenError)
+"""What numpy raises for a header that is none: it reads headers as Python's literals."""
+
+Rows = NDArray[Any] | reading.Rows
+Reader = Callable[[], Rows]
 
 
 class Block:
@@ -45,7 +53,7 @@ class Block:
         self.names = names
         self.stamp = stamp
         self._read = read
-        self._array: NDArray[Any] | None = None
+        self._array: Rows | None = None
         self._lock = threading.Lock()
 
     def image(self, index: int) -> Image.Image:
@@ -97,7 +105,7 @@ def stamp_of(path: Path) -> str:
     may be replaced by another of the same size, and its time be set back.
     """
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with reading.regular(path) as file:
         found = os.fstat(file.fileno())
         starts = range(0, found.st_size, DIGESTED // 64)
         if found.st_size > DIGESTED:
@@ -109,8 +117,9 @@ def stamp_of(path: Path) -> str:
     return f"{path.resolve()} {times} {digest.hexdigest()}"
 
 
-def _names(split: str, labels: Sequence[Any] | NDArray[Any] | None, count: int) -> list[str]:
+def _names(where: Path, split: str, labels: Sequence[Any] | NDArray[Any] | None, count: int) -> list[str]:
     """`train/5/00006`: the split and the label stand where a folder's would."""
+    reading.need_names(str(where), count)
     head = f"{split}/" if split else ""
     digits = max(5, len(str(count)))
     if labels is None:
@@ -118,14 +127,18 @@ def _names(split: str, labels: Sequence[Any] | NDArray[Any] | None, count: int) 
     return [f"{head}{str(label).replace('/', '-')}/{index:0{digits}}" for index, label in enumerate(labels)]
 
 
-def _mapped(stream: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+def _mapped(stream: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...], where: Path) -> NDArray[Any]:
     """The rest of a compressed stream as an array that lies in a nameless file rather than in memory.
 
     Raises:
         EOFError: the stream is shorter or longer than the array.
     """
     wanted = int(np.prod(shape, dtype=object)) * dtype.itemsize
-    with tempfile.TemporaryFile(dir=files.cache("data")) as file:
+    if not wanted:
+        return np.zeros(shape, dtype)
+    cache = files.cache("data")
+    reading.need_disk(cache, wanted, f"data.source: {where}: unpacked", "make room, or set GANCLI_CACHE")
+    with tempfile.TemporaryFile(dir=cache) as file:
         left = wanted
         while left:
             piece = stream.read(min(left, 2**20))
@@ -141,6 +154,21 @@ def _mapped(stream: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...]) -> 
 
 
 # idx: MNIST, Fashion-MNIST, EMNIST.
+
+
+def _need_possible(where: str, shape: tuple[int, ...], item: int, stored: int) -> None:
+    """Check what a header promises against the bytes that there are.
+
+    Raises:
+        UserError: it lies.
+    """
+    sizes = " × ".join(map(str, shape))
+    if min(shape, default=1) < 0 or min(shape[1:], default=1) < 1 or max(shape[1:], default=0) > MAX_SIDE:
+        raise UserError(
+            f"data.source: {where} promises images of {sizes}: save it anew, with sides of 1 to {MAX_SIDE:,}"
+        )
+    if int(np.prod(shape, dtype=object)) * item > MAX_RATIO * stored:
+        raise UserError(f"data.source: {where} promises {sizes} values, more than it can hold: save it anew")
 
 
 def idx_members(folder: Path, among: Container[str] | None = None) -> dict[str, Path]:
@@ -173,7 +201,7 @@ def idx(folder: Path, members: Mapping[str, Path]) -> Arrays:
             raise UserError(
                 f"data.source: {path.name} has {count:,} images and {len(labels):,} labels: fetch them anew"
             )
-        blocks.append(Block(_names(split, labels, count), stamp, lambda path=path: _idx_array(path, 3)))  # type: ignore[misc]
+        blocks.append(Block(_names(path, split, labels, count), stamp, lambda path=path: _idx_array(path, 3)))  # type: ignore[misc]
     where = str(folder) if len(members) > 1 or "" not in members else str(members[""])
     return Arrays(where, blocks)
 
@@ -182,10 +210,11 @@ def idx(folder: Path, members: Mapping[str, Path]) -> Arrays:
 def unpacked(path: Path) -> Iterator[IO[bytes]]:
     """The content of a file that may be gzipped, with one message for all that may be wrong with it."""
     try:
-        with path.open("rb") as raw:
+        with reading.regular(path) as raw:
             zipped = raw.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if zipped else path.open("rb") as file:
-            yield file  # type: ignore[misc]
+            raw.seek(0)
+            with gzip.open(raw) if zipped else io.BufferedReader(raw) as file:
+                yield cast(IO[bytes], file)
     except (EOFError, zlib.error, struct.error, gzip.BadGzipFile, tarfile.TarError) as error:
         raise UserError(f"data.source: {path} is damaged or cut short: fetch it anew") from error
 
@@ -195,8 +224,7 @@ def _shape(path: Path, file: IO[bytes], dimensions: int) -> tuple[int, ...]:
     if (zero, kind, found) != (0, 8, dimensions):
         raise UserError(f"data.source: {path} is no idx file of {dimensions}-dimensional bytes: give the images' file")
     shape: tuple[int, ...] = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
-    if max(shape[1:], default=0) > MAX_SIDE or int(np.prod(shape, dtype=object)) > MAX_RATIO * path.stat().st_size:
-        raise UserError(f"data.source: {path} promises {' × '.join(map(str, shape))} bytes, more than it can hold")
+    _need_possible(str(path), shape, 1, path.stat().st_size)
     return shape
 
 
@@ -208,7 +236,7 @@ def _idx_header(path: Path, dimensions: int) -> tuple[int, ...]:
 def _idx_array(path: Path, dimensions: int) -> NDArray[np.uint8]:
     with unpacked(path) as file:
         shape = _shape(path, file, dimensions)
-        return _mapped(file, np.dtype(np.uint8), shape)
+        return _mapped(file, np.dtype(np.uint8), shape, path)
 
 
 # NumPy files.
@@ -222,12 +250,19 @@ def npy(path: Path) -> Arrays:
     """
     stamp = stamp_of(path)
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        with reading.regular(path) as raw, io.BufferedReader(raw) as file:
+            shape, dtype = _npy_header(file)
+            offset, size = file.tell(), os.fstat(file.fileno()).st_size
+    except HEADER_FAULTS as error:
         raise UserError(f"data.source: {path} is no plain array: save it with numpy.save, as uint8") from error
-    layout = _layout(path, "the array", array.shape, array.dtype)
+    layout = _layout(path, "the array", shape, dtype)
+    _need_possible(str(path), shape, dtype.itemsize, size)
+    if int(np.prod(shape, dtype=object)) * dtype.itemsize > size - offset:
+        raise UserError(f"data.source: {path} is cut short: save it anew")
+    array = reading.Rows(path, offset, shape, dtype)
     _check_range(path, array)
-    return Arrays(str(path), [Block(_names("", None, len(array)), stamp, lambda: layout(array))])
+    names = _names(path, "", None, len(array))
+    return Arrays(str(path), [Block(names, stamp, lambda: reading.Rows(path, offset, shape, dtype, layout))])
 
 
 def npz(path: Path) -> Arrays:
@@ -244,15 +279,18 @@ def npz(path: Path) -> Arrays:
             for name, entry in entries.items():
                 with archive.open(entry) as file:
                     headers[name] = _npy_header(file)
-    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, zlib.error, RuntimeError) as error:
+    except (*HEADER_FAULTS, zipfile.BadZipFile, NotImplementedError, zlib.error, RuntimeError) as error:
         raise UserError(f"data.source: {path} is no plain .npz ({error}): save it with numpy.savez") from error
 
     blocks = []
     for split, images, labels in _npz_roles(headers):
         shape, dtype = headers[images]
+        _need_possible(f"{path}: {images}", shape, dtype.itemsize, entries[images].compress_size)
         layout = _layout(path, images, shape, dtype)
         values = None
         if labels is not None:
+            if headers[labels][1].itemsize > 4 * MAX_LABEL:
+                raise UserError(f"data.source: {path}: {labels} holds labels of more than {MAX_LABEL} characters")
             values = _npz_array(path, labels)
             if values.shape not in ((shape[0],), (shape[0], 1)) or values.dtype.kind not in "iubU":
                 raise UserError(
@@ -265,7 +303,7 @@ def npz(path: Path) -> Arrays:
             _check_range(path, array)
             return layout(array)
 
-        blocks.append(Block(_names(split, values, shape[0]), f"{images} {stamp}", read))
+        blocks.append(Block(_names(path, split, values, shape[0]), f"{images} {stamp}", read))
     if not blocks:
         raise UserError(
             f"data.source: {path} holds {', '.join(headers) or 'nothing'}: name the array of images `images`"
@@ -311,9 +349,8 @@ def _npz_array(path: Path, name: str) -> NDArray[Any]:
             entry = archive.getinfo(name if name in archive.namelist() else f"{name}.npy")
             with archive.open(entry) as file:
                 shape, dtype = _npy_header(file)
-                if int(np.prod(shape, dtype=object)) * dtype.itemsize > MAX_RATIO * entry.compress_size:
-                    raise ValueError("promises more than it holds")
-                return _mapped(file, dtype, shape)
+                _need_possible(f"{path}: {name}", shape, dtype.itemsize, entry.compress_size)
+                return _mapped(file, dtype, shape, path)
     except (zipfile.BadZipFile, ValueError, EOFError, zlib.error) as error:
         raise UserError(f"data.source: {path}: {name} is damaged or cut short: save it anew") from error
 
@@ -332,11 +369,12 @@ def _layout(
     raise UserError(f"data.source: {path}: {name} is {sizes}: expected images × height × width × (1, 3 or 4 channels)")
 
 
-def _check_range(path: Path, array: NDArray[Any]) -> None:
+def _check_range(path: Path, array: Rows) -> None:
     """Floats have no range of their own: only 0 to 1 is unmistakable."""
     if array.dtype.kind != "f":
         return
-    for start in range(0, len(array), 1024):
-        part = array[start : start + 1024]
+    some = max(1, 2**24 // int(np.prod(array.shape[1:])))
+    for start in range(0, len(array), some):
+        part = array[start : start + some]
         if not (part.min() >= 0 and part.max() <= 1):
             raise UserError(f"data.source: {path} has values outside 0 to 1: scale them, or save it as uint8")

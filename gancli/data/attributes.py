@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from gancli import files
+from gancli.data import reading
 from gancli.errors import UserError
 
 CELEBA = "list_attr_celeba.txt"
+MAX_BYTES = 2**28
+"""Of an attribute file: ten times CelebA's."""
 _VALUES = {"1": 1, "-1": 0, "0": 0, "true": 1, "false": 0, "yes": 1, "no": 0, "1.0": 1, "0.0": 0, "-1.0": 0}
 
 
@@ -46,7 +49,7 @@ def read(source: str, file: str | None, wanted: tuple[str, ...]) -> Table:
     """
     path = _place(files.expand(source), file)
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = reading.content(path, MAX_BYTES).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"data.attribute_file: {path} cannot be read as text ({error}): give another file") from error
     comma = any("," in line for line in lines[:2])

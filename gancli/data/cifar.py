@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gancli.data import reading
 from gancli.data.arrays import Arrays, Block, stamp_of, unpacked
 from gancli.errors import UserError
 
 CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+MAX_BATCH = 64 * 2**20
+MAX_UNPACKED = 2**30
+"""Bytes of a batch, and of the whole archive: about 30 and 180 million."""
 _BATCH = re.compile(r"(data_batch_[1-9]|test_batch)(\.bin)?")
 
 
@@ -32,7 +36,9 @@ def cifar(path: Path, members: Mapping[str, Path] | None) -> Arrays:
     """
     packed = None if members else stamp_of(path)
     stamps = {name: stamp_of(file) for name, file in (members or {}).items()}
-    contents = {name: file.read_bytes() for name, file in members.items()} if members else _tar_members(path)
+    contents = (
+        {name: reading.content(file, MAX_BATCH) for name, file in members.items()} if members else _tar_members(path)
+    )
     if not contents:
         raise UserError(f"data.source: {path} holds no CIFAR-10 batches: unpack other archives, and give the folder")
     blocks: list[Block] = []
@@ -52,12 +58,15 @@ def cifar(path: Path, members: Mapping[str, Path] | None) -> Arrays:
 def _tar_members(path: Path) -> dict[str, bytes]:
     """The batches in a tar file, by base name. Nothing is unpacked, and no other member is read."""
     contents = {}
-    with unpacked(path) as file, tarfile.open(fileobj=file, mode="r|") as archive:
+    with (
+        unpacked(path) as file,
+        tarfile.open(fileobj=reading.Limited(file, MAX_UNPACKED, str(path)), mode="r|") as archive,
+    ):
         for member in archive:
             name = PurePosixPath(member.name).name
             if not (member.isfile() and _BATCH.fullmatch(name)):
                 continue
-            if member.size > 64 * 2**20:
+            if member.size > MAX_BATCH:
                 raise UserError(f"data.source: {path}: {name} is larger than any CIFAR-10 batch: fetch it anew")
             stream = archive.extractfile(member)
             assert stream is not None

@@ -18,14 +18,17 @@ from typing import Protocol
 from PIL import Image
 
 from gancli import fetch, files
-from gancli.data import digits, shapes
+from gancli.data import digits, reading, shapes
 from gancli.data.arrays import idx, idx_members, npy, npz, stamp_of
 from gancli.data.cifar import cifar, cifar_members
 from gancli.data.pixels import EXTENSIONS, BadImage, decode
+from gancli.data.places import is_built_in
 from gancli.data.settings import DISTRIBUTIONS
 from gancli.errors import UserError
 
 MAX_ENTRY_BYTES = 512 * 2**20
+MAX_FILE_BYTES = 2**30
+"""Of one image: 80 million pixels of 16 bits in four channels have 640 million."""
 LARGE_ENTRY_BYTES = 16 * 2**20
 MAX_RATIO = 200
 MAX_DEPTH = 64
@@ -64,11 +67,11 @@ def find(source: str, size: tuple[int, int], task: shapes.Task) -> Source:
     Raises:
         UserError: there is nothing, or nothing that holds images.
     """
-    name, _, count = source.partition(":")
+    count = source.partition(":")[2]
     if source == "digits":
         return digits.source()
-    if name == "shapes" and (not count or count.isdecimal()):
-        return shapes.Shapes(task, size, int(count) if count else shapes.COUNT)
+    if is_built_in(source):
+        return shapes.Shapes(task, size, _number(count) if count else shapes.COUNT)
     if source in fetch.SETS:
         return _fetched(source)
     path = files.expand(source)
@@ -82,11 +85,22 @@ def find(source: str, size: tuple[int, int], task: shapes.Task) -> Source:
             ) from None
         raise UserError(f"data.source: {source}: {error.strerror}: make it readable") from error
     try:
-        return _folder(path) if stat.S_ISDIR(found.st_mode) else _file(path)
+        if stat.S_ISDIR(found.st_mode):
+            return _folder(path)
+        if not stat.S_ISREG(found.st_mode):
+            raise UserError(f"data.source: {source} is no regular file: give a folder or an archive")
+        return _file(path)
     except OSError as error:
         raise UserError(
             f"data.source: {error.filename or source}: {error.strerror or error}: make it readable"
         ) from error
+
+
+def _number(count: str) -> int:
+    number = int(count) if len(count) < 20 else shapes.MOST + 1
+    if not 0 < number <= shapes.MOST:
+        raise UserError(f"data.source: shapes:{count[:20]}: expected a number from 1 to {shapes.MOST:,}")
+    return number
 
 
 def _fetched(name: str) -> Source:
@@ -142,9 +156,13 @@ class Folder:
     def open(self, index: int) -> Image.Image:
         """One image, decoded."""
         try:
-            with (self._root / self.names[index]).open("rb") as file:
+            with reading.regular(self._root / self.names[index]) as raw, io.BufferedReader(raw) as file:
+                if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
+                    raise BadImage(f"larger than {MAX_FILE_BYTES:,} bytes")
                 return decode(file)
-        except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        except OSError as error:
+            if error.errno not in reading.OF_THE_FILE:
+                raise  # the disk fails
             raise BadImage((error.strerror or "cannot be read").lower()) from error
 
 

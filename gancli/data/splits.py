@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from gancli.errors import UserError
+
 SPLITS = {
     "train": "train",
     "training": "train",
@@ -70,6 +72,8 @@ def divide(names: Sequence[Name], holdout: float) -> dict[str, list[int]]:
         if split is not None:
             parts[split].append(index)
     if not parts["train"] and not named & {"validation", "test"}:
+        if holdout > 0.5:
+            raise UserError(f"data.holdout: {holdout:g} leaves none of {len(names):,} images to train on: lower it")
         parts = {"train": parts["test"]}  # so few that the hash took them all
     if "validation" in named and "test" not in named:
         parts["test"] = parts["validation"]

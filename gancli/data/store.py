@@ -20,7 +20,7 @@ import PIL
 from numpy.typing import NDArray
 
 from gancli import files
-from gancli.data import kept
+from gancli.data import kept, reading
 from gancli.data.pixels import BadImage, Form, fit, halves
 from gancli.data.sources import Source
 from gancli.errors import UserError
@@ -28,6 +28,8 @@ from gancli.errors import UserError
 VERSION = 2
 """Raised whenever the same file would give other pixels."""
 CHUNK = 32
+CHUNK_BYTES = 16 * 2**20
+"""Images that a thread decodes at a time, and their bytes."""
 
 Progress = Callable[[int, int], object]
 T = TypeVar("T")
@@ -251,6 +253,10 @@ def _build(rows: Rows, form: Form, folder: Path, keep: bool, progress: Progress 
     """Decode every row into a folder that takes its name only when it is complete."""
     for stale in folder.parent.glob(f".{folder.name}.*.part"):
         shutil.rmtree(stale, ignore_errors=True)
+    if keep:
+        size = len(rows) * len(rows.keys) * int(np.prod(form.shape))
+        advice = "make room, set GANCLI_CACHE to another disk, or lower data.cache_limit"
+        reading.need_disk(folder.parent, size, f"{len(rows):,} decoded images", advice)
     part = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
     part.mkdir()
     try:
@@ -265,9 +271,12 @@ def _build(rows: Rows, form: Form, folder: Path, keep: bool, progress: Progress 
 
 
 def _decode_into(rows: Rows, form: Form, part: Path, keep: bool, progress: Progress | None) -> None:
+    # Many small images at a time, few large ones: what waits to be written is bounded.
+    chunk = max(1, min(CHUNK, CHUNK_BYTES // (len(rows.keys) * int(np.prod(form.shape)))))
+
     def decode(start: int) -> tuple[list[tuple[NDArray[np.uint8], ...]], list[tuple[int, str]]]:
         good, bad = [], []
-        for row in range(start, min(start + CHUNK, len(rows))):
+        for row in range(start, min(start + chunk, len(rows))):
             try:
                 good.append(rows.decode(row, form))
             except BadImage as error:
@@ -277,13 +286,13 @@ def _decode_into(rows: Rows, form: Form, part: Path, keep: bool, progress: Progr
     bad: list[tuple[int, str]] = []
     with ExitStack() as stack:
         out = [stack.enter_context(closing(kept.Writer(part if keep else None, key))) for key in rows.keys]
-        for number, (good, worse) in enumerate(in_order(decode, range(0, len(rows), CHUNK), 2 * workers()), 1):
+        for number, (good, worse) in enumerate(in_order(decode, range(0, len(rows), chunk), 2 * workers()), 1):
             bad += worse
             for images in good:
                 for writer, image in zip(out, images, strict=True):
                     writer.add(image)
             if progress:
-                progress(min(number * CHUNK, len(rows)), len(rows))
+                progress(min(number * chunk, len(rows)), len(rows))
         arrays = {key: writer.finish() for key, writer in zip(rows.keys, out, strict=True)}
     kept.write_entry(part, {"bad": bad, "arrays": arrays})
 
