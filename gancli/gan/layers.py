@@ -15,9 +15,11 @@ class ClassEmbedding(nn.Module):
     Mirza and Osindero, Conditional Generative Adversarial Nets, 2014, https://arxiv.org/abs/1411.1784.
     """
 
-    def __init__(self, classes: int, width: int) -> None:
+    width = 50
+
+    def __init__(self, classes: int) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(classes, width)
+        self.embedding = nn.Embedding(classes, self.width)
 
     def forward(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
         """The wider input."""
@@ -49,6 +51,17 @@ def prepared(network: nn.Module, begin: Callable[[nn.Module], None]) -> None:
     """Let each module begin with its initial weights, and take the memory format that convolutions are fastest in."""
     network.apply(begin)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def dense(before: int, after: int, *, normalise: bool = False, dropout: float = 0) -> nn.Sequential:
+    """A hidden layer of a multilayer perceptron: linear, BatchNorm where asked for, LeakyReLU, dropout."""
+    layers: list[nn.Module] = [nn.Linear(before, after)]
+    if normalise:
+        layers.append(nn.BatchNorm1d(after))
+    layers.append(nn.LeakyReLU(0.2, inplace=True))
+    if dropout:
+        layers.append(nn.Dropout(dropout))
+    return nn.Sequential(*layers)
 
 
 def halving(before: int, after: int, *, bias: bool) -> nn.Module:

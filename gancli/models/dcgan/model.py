@@ -32,7 +32,6 @@ class Generator(nn.Module):
         prepared(self, initialise)
 
     def forward(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The images."""
         maps: Tensor = self.project(noise[:, :, None, None])
         for doubling in self.grow:
             maps = doubling(maps, labels)
@@ -77,7 +76,6 @@ class Discriminator(nn.Module):
                     spectral_norm(layer)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The outputs: logits, or whatever the loss makes of them."""
         products: Tensor = self.judge(self.shrink(images)).flatten(1)
         outputs = products[:, 0]
         return outputs if labels is None else outputs + products.gather(1, 1 + labels[:, None]).squeeze(1)
@@ -126,7 +124,6 @@ class _Doubling(nn.Module):
         self.enlarge = nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=False)
 
     def forward(self, maps: Tensor, labels: Tensor | None) -> Tensor:
-        """The larger maps."""
         maps = self.norm(maps)
         if self.gain is not None and self.bias is not None:
             maps = maps * self.gain(labels)[:, :, None, None] + self.bias(labels)[:, :, None, None]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gancli import losses
 from gancli.adversarial import Batch, FromNoise, Terms
-from gancli.gan.layers import ClassEmbedding
+from gancli.gan.layers import ClassEmbedding, dense
 from gancli.models.gan.recipe import Recipe
 
 
@@ -26,31 +26,29 @@ class Generator(nn.Module):
     def __init__(self, latent_dim: int, hidden: tuple[int, ...], shape: tuple[int, ...], classes: int = 0) -> None:
         super().__init__()
         self.shape = shape
-        self.tell = ClassEmbedding(classes, CLASS_WIDTH) if classes else None
-        widths = (latent_dim + CLASS_WIDTH * bool(classes), *hidden)
+        self.tell = ClassEmbedding(classes) if classes else None
+        widths = (latent_dim + ClassEmbedding.width * bool(classes), *hidden)
         points = len(shape) == 1
-        blocks = [_block(*pair, normalise=n > 0 and not points) for n, pair in enumerate(pairwise(widths))]
+        blocks = [dense(*pair, normalise=n > 0 and not points) for n, pair in enumerate(pairwise(widths))]
         last = nn.Linear(widths[-1], math.prod(shape))
         self.layers = nn.Sequential(*blocks, last) if points else nn.Sequential(*blocks, last, nn.Tanh())
 
     def forward(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The images."""
         flat: Tensor = self.layers(noise if self.tell is None else self.tell(noise, labels))
         return flat.reshape(-1, *self.shape)
 
 
 class Discriminator(nn.Module):
-    """N×C×H×W images or N×D points, and the classes' N indices where there are any, to N logits."""
+    """N×C×H×W images or N×D points, and the classes' N indices where there are any, to N logits of D(x)."""
 
     def __init__(self, shape: tuple[int, ...], hidden: tuple[int, ...], dropout: float = 0, classes: int = 0) -> None:
         super().__init__()
-        self.tell = ClassEmbedding(classes, CLASS_WIDTH) if classes else None
-        widths = (math.prod(shape) + CLASS_WIDTH * bool(classes), *hidden)
-        blocks = [_block(*pair, dropout=dropout) for pair in pairwise(widths)]
+        self.tell = ClassEmbedding(classes) if classes else None
+        widths = (math.prod(shape) + ClassEmbedding.width * bool(classes), *hidden)
+        blocks = [dense(*pair, dropout=dropout) for pair in pairwise(widths)]
         self.layers = nn.Sequential(*blocks, nn.Linear(widths[-1], 1))
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The logits of D(x), the probability that x is real."""
         flat = images.flatten(1)
         logits: Tensor = self.layers(flat if self.tell is None else self.tell(flat, labels))
         return logits.squeeze(1)
@@ -79,17 +77,3 @@ class Model(FromNoise):
     def generator_loss(self, batch: Batch, fakes: Tensor) -> Terms:
         """The generator's side of V(D, G)."""
         return {"gan": losses.generator(self.recipe.loss, self.judge(fakes, self.told(batch)))}
-
-
-CLASS_WIDTH = 50
-"""Numbers that a class becomes before it is put beside a multilayer perceptron's input."""
-
-
-def _block(before: int, after: int, *, normalise: bool = False, dropout: float = 0) -> nn.Sequential:
-    layers: list[nn.Module] = [nn.Linear(before, after)]
-    if normalise:
-        layers.append(nn.BatchNorm1d(after))
-    layers.append(nn.LeakyReLU(0.2, inplace=True))
-    if dropout:
-        layers.append(nn.Dropout(dropout))
-    return nn.Sequential(*layers)

@@ -48,7 +48,6 @@ class Generator(nn.Module):
         prepared(self, initialise)
 
     def forward(self, images: Tensor) -> Tensor:
-        """The translations."""
         skips: list[Tensor] = []
         for layer in self.down:
             images = layer(images)
@@ -75,7 +74,6 @@ class Discriminator(nn.Module):
         prepared(self, initialise)
 
     def forward(self, images: Tensor) -> Tensor:
-        """The logits."""
         logits: Tensor = self.judge(images)
         return logits
 

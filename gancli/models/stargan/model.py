@@ -44,7 +44,6 @@ class Generator(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The translations."""
         planes = labels.to(images.dtype)[:, :, None, None].expand(-1, -1, *images.shape[2:])
         told = torch.cat([images, planes], dim=1).contiguous(memory_format=torch.channels_last)
         made: Tensor = self.layers(told)
@@ -68,7 +67,6 @@ class Discriminator(nn.Module):
         self.classify = nn.Conv2d(before, domains, (height >> halvings, pixels >> halvings), bias=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The outputs of both heads."""
         # Differentiated twice for the penalty, convolutions this wide cost a quarter less channels first.
         maps = self.shrink(images.contiguous())
         return self.judge(maps), self.classify(maps).flatten(1)

@@ -4,19 +4,19 @@ Yunjey Choi et al., StarGAN v2: Diverse Image Synthesis for Multiple Domains, 20
 the networks are those of its appendix, without the high-pass filter, as for its animal faces.
 """
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate, l1_loss, leaky_relu
+from torch.nn.functional import l1_loss
 
 from gancli import losses
 from gancli.adversarial import Batch, Player, Terms, frozen, position_seed
 from gancli.from_images import Styled
 from gancli.gan.layers import InstanceNorm, initialise_he, prepared
+from gancli.gan.residual import ResidualBlock, StyledResidual
 from gancli.models.dcgan.recipe import base_grid
 from gancli.models.stargan2.recipe import Recipe
 
@@ -32,14 +32,14 @@ class Generator(nn.Module):
         first, deepest = widths[0], widths[-1]
         self.begin = nn.Conv2d(channels, first, 3, padding=1)
         self.shrink = nn.Sequential(
-            *(_Residual(before, after, halve=True, norm=True) for before, after in pairwise(widths)),
-            *(_Residual(deepest, deepest, norm=True) for _ in range(2)),
+            *(ResidualBlock(before, after, halve=True, norm=True) for before, after in pairwise(widths)),
+            *(ResidualBlock(deepest, deepest, norm=True) for _ in range(2)),
         )
         self.grow = nn.ModuleList(
             [
-                *(_StyledResidual(deepest, deepest, style_dim) for _ in range(2)),
+                *(StyledResidual(deepest, deepest, style_dim) for _ in range(2)),
                 *(
-                    _StyledResidual(before, after, style_dim, double=True)
+                    StyledResidual(before, after, style_dim, double=True)
                     for after, before in reversed([*pairwise(widths)])
                 ),
             ]
@@ -48,7 +48,6 @@ class Generator(nn.Module):
         prepared(self, initialise_he)
 
     def forward(self, images: Tensor, styles: Tensor) -> Tensor:
-        """The translations."""
         maps = self.shrink(self.begin(images.contiguous(memory_format=torch.channels_last)))
         for block in self.grow:
             maps = block(maps, styles)
@@ -68,7 +67,6 @@ class Mapping(nn.Module):
         prepared(self, initialise_he)
 
     def forward(self, latents: Tensor, domains: Tensor) -> Tensor:
-        """The styles."""
         hidden = self.shared(latents)
         return _chosen(torch.stack([own(hidden) for own in self.own], dim=1), domains)
 
@@ -83,7 +81,6 @@ class StyleEncoder(nn.Module):
         prepared(self, initialise_he)
 
     def forward(self, images: Tensor, domains: Tensor) -> Tensor:
-        """The styles."""
         features = self.shrink(images.contiguous(memory_format=torch.channels_last))
         return _chosen(torch.stack([own(features) for own in self.own], dim=1), domains)
 
@@ -98,7 +95,6 @@ class Discriminator(nn.Module):
         prepared(self, initialise_he)
 
     def forward(self, images: Tensor, domains: Tensor) -> Tensor:
-        """The logits."""
         features = self.shrink(images.contiguous(memory_format=torch.channels_last))
         return _chosen(self.judge(features), domains)
 
@@ -247,77 +243,13 @@ class Model(Styled):
         return self.sampler  # type: ignore[return-value]
 
 
-class _Residual(nn.Module):
-    """Two pre-activated convolutions and a shortcut, N×before×H×W to N×after×H×W or half of each side.
-
-    Both branches have the variance of the input, so their sum is divided by √2.
-    """
-
-    def __init__(self, before: int, after: int, *, halve: bool = False, norm: bool = False) -> None:
-        super().__init__()
-        self.halves = halve
-        self.first_norm = InstanceNorm(before, affine=True) if norm else nn.Identity()
-        self.first = nn.Conv2d(before, before, 3, padding=1)
-        self.second_norm = InstanceNorm(before, affine=True) if norm else nn.Identity()
-        self.second = nn.Conv2d(before, after, 3, padding=1)
-        self.shortcut = nn.Identity() if before == after else nn.Conv2d(before, after, 1, bias=False)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        inner = self.first(leaky_relu(self.first_norm(maps), 0.2))
-        if self.halves:
-            # A 1×1 convolution and a mean may change places, and after the mean it costs a quarter.
-            inner, maps = avg_pool2d(inner, 2), avg_pool2d(maps, 2)
-        inner = self.second(leaky_relu(self.second_norm(inner), 0.2))
-        joined: Tensor = (self.shortcut(maps) + inner) / math.sqrt(2)
-        return joined
-
-
-class _StyledResidual(nn.Module):
-    """As `_Residual`, with a style in its norms: N×before×H×W to N×after×H×W or twice of each side."""
-
-    def __init__(self, before: int, after: int, style_dim: int, *, double: bool = False) -> None:
-        super().__init__()
-        self.doubles = double
-        self.first_norm = _AdaptiveNorm(style_dim, before)
-        self.first = nn.Conv2d(before, after, 3, padding=1)
-        self.second_norm = _AdaptiveNorm(style_dim, after)
-        self.second = nn.Conv2d(after, after, 3, padding=1)
-        self.shortcut = nn.Identity() if before == after else nn.Conv2d(before, after, 1, bias=False)
-
-    def forward(self, maps: Tensor, styles: Tensor) -> Tensor:
-        inner = leaky_relu(self.first_norm(maps, styles), 0.2)
-        passed = self.shortcut(maps)
-        if self.doubles:
-            inner, passed = interpolate(inner, scale_factor=2), interpolate(passed, scale_factor=2)
-        inner = self.second(leaky_relu(self.second_norm(self.first(inner), styles), 0.2))
-        joined: Tensor = (passed + inner) / math.sqrt(2)
-        return joined
-
-
-class _AdaptiveNorm(nn.Module):
-    """Instance normalisation, its gains and biases a linear function of the style (AdaIN, Huang and Belongie 2017).
-
-    The gains are 1 and more, so that the weight decay draws them to 1, where the paper has their biases begin.
-    """
-
-    def __init__(self, style_dim: int, width: int) -> None:
-        super().__init__()
-        self.told = nn.Linear(style_dim, 2 * width)
-        self.norm = InstanceNorm(width)
-
-    def forward(self, maps: Tensor, styles: Tensor) -> Tensor:
-        gain, bias = self.told(styles)[:, :, None, None].chunk(2, dim=1)
-        styled: Tensor = (1 + gain) * self.norm(maps) + bias
-        return styled
-
-
 def _shrinking(shape: tuple[int, int, int], widths: tuple[int, ...]) -> nn.Sequential:
     """N×C×H×W to N×width: residual blocks down to the smallest grid, then one convolution of that grid's size."""
     channels, height, pixels = shape
     rows, columns, _ = base_grid(height, pixels)
     return nn.Sequential(
         nn.Conv2d(channels, widths[0], 3, padding=1),
-        *(_Residual(before, after, halve=True) for before, after in pairwise(widths)),
+        *(ResidualBlock(before, after, halve=True) for before, after in pairwise(widths)),
         nn.LeakyReLU(0.2),
         nn.Conv2d(widths[-1], widths[-1], (rows, columns)),
         nn.LeakyReLU(0.2),
