@@ -1,18 +1,15 @@
-"""curves.png, drawn from metrics.csv, and progress.gif, made of the pictures in samples/."""
+"""curves.png: what metrics.csv says, drawn."""
 
 import io
+from collections.abc import Collection
 from pathlib import Path
 
-import matplotlib
 import numpy as np
+from matplotlib import style
+from matplotlib.figure import Figure
 
-matplotlib.use("Agg")
-from matplotlib import pyplot
-from PIL import Image
-
-from gancli import files, images
+from gancli import files
 from gancli.metrics.evaluate import HEADLINES
-from gancli.runs import Run
 
 BESIDE = ("step", "images", "seconds")
 LOG2 = float(np.log(2))
@@ -27,8 +24,6 @@ def draw_curves(rows: list[dict[str, float]], path: Path) -> None:
         rows: of metrics.csv, each with "step".
         path: of the PNG file.
     """
-    if not rows:
-        return
     names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in BESIDE]
     measured = [metric for metric, values in HEADLINES.items() if set(values) <= set(names)]
     panels = {
@@ -39,8 +34,16 @@ def draw_curves(rows: list[dict[str, float]], path: Path) -> None:
         "high quality": [n for n in names if n == "high_quality"],
     } | {metric: list(HEADLINES[metric]) for metric in measured}
     shown = {title: found for title, found in panels.items() if found}
-    figure, axes = pyplot.subplots(len(shown), 1, figsize=(9, 2.8 * len(shown)), sharex=True, squeeze=False)
-    for (title, found), axis in zip(shown.items(), axes[:, 0], strict=True):
+    if shown:
+        with style.context("default"):  # whatever the user has set for other figures
+            files.write(path, _drawn(rows, shown, measured))
+
+
+def _drawn(rows: list[dict[str, float]], panels: dict[str, list[str]], measured: Collection[str]) -> bytes:
+    """The PNG file of the panels, one above the other; in those of `measured` each point is marked."""
+    figure = Figure(figsize=(9, 2.8 * len(panels)))
+    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)
+    for (title, found), axis in zip(panels.items(), axes[:, 0], strict=True):
         for name in found:
             points = [(row["step"], row[name]) for row in rows if name in row]
             marker = "." if title in measured else ""
@@ -57,15 +60,4 @@ def draw_curves(rows: list[dict[str, float]], path: Path) -> None:
     axes[-1, 0].set_xlabel("step")
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=100, bbox_inches="tight")
-    files.write(path, png.getvalue())
-    pyplot.close(figure)
-
-
-def animate(run: Run) -> None:
-    """progress.gif of the pictures in samples/, at most 100 of them."""
-    paths = sorted(run.samples.glob("step-*.png"))
-    paths = paths[:: max(1, len(paths) // 100)]
-    if paths:
-        gif = io.BytesIO()
-        images.save_animation([Image.open(path) for path in paths], gif)
-        files.write(run.samples / "progress.gif", gif.getvalue())
+    return png.getvalue()

@@ -1,6 +1,6 @@
 """Evaluation during a training: the numbers, the best weights so far, and whether there is hope of better ones."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from gancli import scoring, subjects
 from gancli.adversarial import Adversarial
@@ -8,6 +8,7 @@ from gancli.errors import UserError
 from gancli.from_images import FromImages
 from gancli.metrics.evaluate import HEADLINES, HIGHER_IS_BETTER, NEED_LABELS
 from gancli.runs import Run
+from gancli.scoring import Record
 from gancli.subjects import Subject
 
 SEED = 0
@@ -23,19 +24,25 @@ class Evaluator:
         model: whose recipe has `evaluate.every` set.
         run: keeps evaluations.jsonl and best.safetensors.
         step: the step the training begins after; later evaluations of an earlier attempt do not count.
+        fitting: called with (steps done, steps in all) while a classifier is fitted to measure with.
 
     Raises:
         UserError: the data cannot be measured as the recipe asks.
     """
 
-    def __init__(self, model: Adversarial, run: Run, step: int) -> None:
+    def __init__(self, model: Adversarial, run: Run, step: int, fitting: Callable[[int, int], None]) -> None:
         recipe = model.recipe
         self._settings, self._run = recipe.evaluate, run
         self._reference = subjects.labelled(recipe, "train")
-        told = isinstance(model, FromImages) or getattr(recipe, "conditional", False)
-        if NEED_LABELS & {*recipe.evaluate.metrics} and not told:
+        labelled = isinstance(model, FromImages) or getattr(recipe, "conditional", False)
+        if NEED_LABELS & {*recipe.evaluate.metrics} and not labelled:
             raise UserError("evaluate.metrics: accuracy and intra-fid need samples of known classes: conditional=true")
-        self._features = scoring.network(recipe.evaluate.features, self._reference, self._reference)
+        self._features = scoring.network(
+            recipe.evaluate.features,
+            self._reference,
+            self._reference,
+            progress=lambda done, all_, _: fitting(done, all_),
+        )
         first = recipe.evaluate.metrics[0]
         self._judge, self._sign = HEADLINES[first][0], -1 if first in HIGHER_IS_BETTER else 1
         self._best, self._without = float("inf"), 0
@@ -52,18 +59,26 @@ class Evaluator:
         """Whether so many evaluations brought nothing better that the recipe's patience is at an end."""
         return self._settings.patience is not None and self._without >= self._settings.patience
 
+    @property
+    def improved(self) -> bool:
+        """Whether the newest evaluation is the best so far."""
+        return self._without == 0
+
     def columns(self) -> list[str]:
         """The columns of metrics.csv that hold something at evaluated steps alone."""
         return [name for metric in self._settings.metrics for name in HEADLINES[metric]]
 
-    def measure(self, model: Adversarial) -> dict[str, float]:
-        """Measure the model; returns what `columns` names."""
+    def measure(self, model: Adversarial) -> Record:
+        """Measure the model."""
         sides: Mapping[str, tuple[Subject, Subject | None]]
         if isinstance(model, FromImages):
             sides = subjects.comparisons(model, SEED, "test")
         else:
             sides = {"": (subjects.of_model(model, self._settings.images, SEED), self._reference)}
-        record = scoring.score_each(sides, self._features, self._settings.metrics, seed=SEED)
+        return scoring.score_each(sides, self._features, self._settings.metrics, seed=SEED)
+
+    def keep(self, model: Adversarial, record: Record) -> dict[str, float]:
+        """Keep what was measured, and the weights if they are the best; returns what `columns` names."""
         if self._improves(float(record["values"][self._judge])):
             self._run.save_weights(model, best=True)
         self._run.append_evaluation(record, training=True)

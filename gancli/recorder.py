@@ -1,18 +1,19 @@
 """What a training keeps: rows, pictures and checkpoints, written between two steps."""
 
-import io
 import signal
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from gancli import files, images
+from gancli import images
 from gancli.adversarial import Adversarial, FromNoise
 from gancli.checkpoints import Checkpoint
 from gancli.data import distributions
 from gancli.data.settings import Distribution
+from gancli.drawings import Drawings
 from gancli.errors import UserError
 from gancli.evaluator import Evaluator
 from gancli.runs import Run
@@ -32,6 +33,12 @@ class Progress(Protocol):
 
     def note(self, text: str) -> None:
         """Something the user should know."""
+
+    def warn(self, text: str) -> None:
+        """Something that the user must know, however quiet the command should be."""
+
+    def counting(self, what: str, unit: str, *, at_once: bool = False) -> Callable[[int, int], None]:
+        """Shows (done, total) of something that comes before the training, as in "fitting 64 of 1,797 steps"."""
 
 
 class Interrupted(UserError):
@@ -65,6 +72,7 @@ class Recorder(Callback):
         self.steps = self.step if evaluator is not None and evaluator.hopeless else steps
         self.since = 0.0
         self.witness: Witness | None = None
+        self.drawings = Drawings(run, progress.warn)
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Write the first checkpoint, or restore the one to continue from."""
@@ -104,9 +112,9 @@ class Recorder(Callback):
             blank = self.evaluator.columns() if self.evaluator is not None else ()
             self.run.append_metrics(row | {name: row.get(name) for name in blank})
         if step % settings.samples_every == 0 or self.complete:
-            png = io.BytesIO()
-            self._picture(model).save(png, format="PNG", compress_level=1)
-            files.write(self.run.samples / f"step-{step:08d}.png", png.getvalue())
+            self.drawings.sheet(step, lambda: self._picture(model))
+            if not self.complete:
+                self.drawings.refresh()
         if step % settings.checkpoint_every == 0 or self.complete or measured or self.signals.received is not None:
             self._save(model)
         self.progress.advance(step, row)
@@ -118,7 +126,15 @@ class Recorder(Callback):
         if self.evaluator is None or not self.evaluator.due(self.step):
             return {}
         model.check()
-        measured = self.evaluator.measure(model)
+        try:
+            record = self.evaluator.measure(model)
+        except Exception as error:  # of the data, the network, the memory or the metric
+            said = str(error) or type(error).__name__
+            self.progress.warn(f"step {self.step:,}: the evaluation failed, the training goes on: {said}")
+            return {}
+        measured = self.evaluator.keep(model, record)
+        found = "  ".join(f"{name} {value:.4g}" for name, value in measured.items())
+        self.progress.note(f"step {self.step:,}: {found}{'  (the best so far)' if self.evaluator.improved else ''}")
         if self.evaluator.hopeless and not self.complete:
             self.progress.note(f"step {self.step:,}: evaluate.patience is at an end: {self.run.best_file.name} is best")
             self.steps = self.step

@@ -4,10 +4,12 @@ import io
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
 import torch
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
@@ -20,10 +22,6 @@ from gancli.errors import UserError
 from gancli.metrics.divergences import PAIRS, POINTS, Divergences
 from gancli.opening import open_model
 from gancli.runs import Run
-
-matplotlib.use("Agg")
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 SHOWN = 1000
 """Points of each side in a picture."""
@@ -76,6 +74,10 @@ class Witness:
 
     def picture(self) -> Image.Image:
         """Data, model and discriminator in one picture, the same view at every step."""
+        with style.context("default"):  # whatever the user has set for other figures
+            return self._picture()
+
+    def _picture(self) -> Image.Image:
         model, points = self.model, self.points()
         line = self._known.dimensions == 1
         figure = Figure(figsize=(5.2, 5.4 if line else 4.8), dpi=100, layout="constrained")

@@ -11,7 +11,6 @@ from pytorch_lightning import Trainer
 from gancli import models, precision, trial
 from gancli.adversarial import PLAYERS, Adversarial, Batch, Diverged, position_seed
 from gancli.checkpoints import Checkpoint
-from gancli.curves import animate, draw_curves
 from gancli.data.batches import Batches, Draws
 from gancli.data.dataset import Dataset, load, splits_of
 from gancli.data.distributions import Known
@@ -61,9 +60,13 @@ def train(recipe: Recipe, dataset: Dataset | Known, run: Run, progress: Progress
     precision.allow_tf32(recipe.train.precision == "bf16")
     if isinstance(model, FromImages) and isinstance(dataset, Dataset):
         model.inputs = shown(recipe, dataset)
-    with disk_in_words(run), Signals(wait=True) as signals:
+    with disk_in_words(run), contextlib.ExitStack() as stack:
         checkpoint = _load(run, model, progress) if resume else None
-        evaluator = Evaluator(model, run, checkpoint.step if checkpoint else 0) if recipe.evaluate.every else None
+        fitting = progress.counting("fitting the classifier of evaluate.features", "steps", at_once=True)
+        evaluator = (
+            Evaluator(model, run, checkpoint.step if checkpoint else 0, fitting) if recipe.evaluate.every else None
+        )
+        signals = stack.enter_context(Signals(wait=True))
         recorder = Recorder(run, progress, signals, checkpoint, recipe.train.steps, evaluator)
         trainer = _trainer(recipe, recorder)
         where = trainer.strategy.root_device
@@ -82,16 +85,18 @@ def train(recipe: Recipe, dataset: Dataset | Known, run: Run, progress: Progress
             if len(batches):
                 with memory_in_words(recipe):
                     trainer.fit(Trainable(model), batches)
-            draw_curves(run.metrics(), run.curves_file)
-            animate(run)
+            recorder.drawings.complete()
             recorder.stop_if_asked()
             status = "finished"
         except Diverged as error:
             status = "diverged"
+            recorder.drawings.complete()
             lower = f"--set learning_rate={recipe.learning_rate / 2:g}"
             raise UserError(f"{error}: continue before it with gancli train --resume {run.path} {lower}", 3) from error
         except Interrupted:
             status = "finished" if recorder.complete else "interrupted"
+            if not recorder.complete:
+                recorder.drawings.complete()
             raise
         finally:
             with contextlib.suppress(OSError):

@@ -48,6 +48,7 @@ ROOMS = [
     "runs",
     "opening",
     "curves",
+    "drawings",
     "sampling",
     "translation",
     "turns",

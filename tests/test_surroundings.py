@@ -1,5 +1,6 @@
 """What surrounds a training, its streams, its environment and its signals, changes neither its end nor its weights."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 import tiny
 from processes import Command, ignore_hangups, linger_in_saves, redirect, set_variables, wait_for_a_file
 
-from gancli import files
+from gancli import scoring, weights
 from gancli.runs import Run
 
 Words = tuple[object, ...]
@@ -94,8 +95,11 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def digest(out: Path) -> str:
+    """The digest of the weights alone, whatever the recipe in their file says."""
     assert Run(out).status() == "finished"
-    return files.sha256(Run(out).weights_file)
+    tensors, _ = weights.read(Run(out).weights_file, 2**30)
+    content = b"".join(name.encode() + tensors[name].numpy().tobytes() for name in sorted(tensors))
+    return hashlib.sha256(content).hexdigest()
 
 
 @pytest.mark.parametrize("kind", STREAMS)
@@ -183,3 +187,35 @@ def test_nohup_holds(plain: str, tmp_path: Path) -> None:
     command.send(signal.SIGHUP)
     assert command.end().status == 0
     assert digest(tmp_path / "run") == plain
+
+
+def test_a_failed_evaluation_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gancli: Any) -> None:
+    """The second of three; the others are kept, and the weights are those of a training without any."""
+    recipe, calls = tiny.write("cyclegan", tmp_path), []
+    sets = ("--set", "evaluate.every=4", "--set", "evaluate.images=8", "--set", "evaluate.features=classifier")
+    score = scoring.score_each
+
+    def failing(*arguments: Any, **named: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise RuntimeError("the network fell over")
+        return score(*arguments, **named)
+
+    assert gancli("train", recipe, "--out", tmp_path / "plain", "-q").status == 0
+    monkeypatch.setattr(scoring, "score_each", failing)
+    done = gancli("train", recipe, "--out", tmp_path / "run", "-q", *sets)
+    assert done.status == 0
+    assert done.err == "step 8: the evaluation failed, the training goes on: the network fell over\n"
+    assert [row["step"] for row in Run(tmp_path / "run").metrics() if "fid" in row] == [4, 12]
+    assert digest(tmp_path / "run") == digest(tmp_path / "plain")
+
+
+def test_what_evaluation_finds_is_shown(tmp_path: Path, gancli: Any, cache: Path) -> None:
+    sets = ("--set", "evaluate.every=6", "--set", "evaluate.images=8", "--set", "evaluate.features=classifier")
+    done = gancli("train", tiny.write("cyclegan", tmp_path), "--out", tmp_path / "run", *sets)
+    lines = done.err.splitlines()
+    assert lines[0].startswith("fitting the classifier of evaluate.features 1 of ")
+    values = [row["fid"] for row in Run(tmp_path / "run").metrics() if "fid" in row]
+    shown = [line for line in lines if " fid " in line]
+    assert shown[0] == f"step 6: fid {values[0]:.4g}  (the best so far)"
+    assert shown[1].startswith(f"step 12: fid {values[1]:.4g}")

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -10,6 +11,8 @@ from gancli.errors import printable
 
 LOSSES = ("discriminator_", "generator_")
 EVERY_SECONDS = 5
+LATELY = 60
+"""Seconds over which the rate is taken."""
 
 
 class Progress:
@@ -27,24 +30,33 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._close()
 
-    def counting(self, what: str, unit: str) -> Callable[[int, int], None]:
-        """Who can be told of (done, total), as in "decoding 64 of 1,797 images"."""
+    def counting(self, what: str, unit: str, *, at_once: bool = False) -> Callable[[int, int], None]:
+        """Shows (done, total) of some work, as in "decoding 64 of 1,797 images".
+
+        Args:
+            what: the work.
+            unit: what is counted.
+            at_once: whether a line announces the work at its first call, however short it may be.
+        """
+        announced = not at_once
 
         def told(done: int, total: int) -> None:
+            nonlocal announced
             if self._bar is None:
                 self._open(what, done, total)
-            if done == total:
-                self._close()
-            elif self._bar is not None:
+            if self._bar is not None:
                 self._bar.update(self._task, completed=done)
-            if self._bar is None and self._due(last=False):
+                if done == total:
+                    self._close()
+            elif self._due(last=not announced):
                 self.note(f"{what} {done:,} of {total:,} {unit}")
+            announced = True
 
         return told
 
     def begin(self, done: int, total: int) -> None:
         """Training starts after `done` steps of `total`."""
-        self._first, self._total, self._since = done, total, time.monotonic()
+        self._total, self._lately = total, deque([(time.monotonic(), done)])
         self._open("training", done, total)
 
     def advance(self, step: int, row: dict[str, float] | None) -> None:
@@ -53,8 +65,8 @@ class Progress:
             if self._bar is not None and step % 10 == 0:
                 self._bar.update(self._task, completed=step)
             return
-        elapsed = time.monotonic() - self._since
-        speed = f"{(step - self._first) * row['images'] / step / elapsed:,.0f} images/s"
+        rate = self._rate(step)
+        speed = f"{rate * row['images'] / step:,.0f} images/s"
         losses = {name: value for name, value in row.items() if name.startswith(LOSSES)}
         if self._bar is not None:
             # Each player's terms together: a terminal is 80 characters wide.
@@ -63,15 +75,29 @@ class Progress:
             if step == self._total:
                 self._close()
         elif self._due(last=step == self._total):
-            left = elapsed / (step - self._first) * (self._total - step)
+            left = (self._total - step) / rate
             terms = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
             self.note(f"step {step:,} of {self._total:,}  {speed}  {left:,.0f} s left  {terms}")
 
+    def _rate(self, step: int) -> float:
+        """Steps per second in the last minute, or since the row before that where rows are rarer."""
+        now = time.monotonic()
+        while len(self._lately) > 1 and self._lately[1][0] <= now - LATELY:
+            self._lately.popleft()
+        before, done = self._lately[0]
+        self._lately.append((now, step))
+        return (step - done) / max(now - before, 1e-9)
+
     def note(self, text: str) -> None:
         """Something the user should know."""
+        if self._bar is not None or not self._quiet:
+            self.warn(text)
+
+    def warn(self, text: str) -> None:
+        """Something that the user must know, however quiet the command should be."""
         if self._bar is not None:
             self._bar.console.print(printable(text), markup=False, highlight=False)
-        elif not self._quiet:
+        else:
             door.note(text)
 
     def _due(self, *, last: bool) -> bool:
@@ -94,7 +120,7 @@ class Progress:
             TimeRemainingColumn(),
             TextColumn("{task.fields[told]}"),
         )
-        self._bar = Bar(*columns, console=Console(stderr=True))
+        self._bar = Bar(*columns, console=Console(stderr=True), speed_estimate_period=LATELY)
         self._task = self._bar.add_task("", total=total, completed=done, told="")
         self._bar.start()
 
