@@ -175,6 +175,13 @@ def look() -> Machine:
     )
 
 
+def devices() -> tuple[Processor, list[Gpu]]:
+    """The processor and the GPUs, where torch is known to import."""
+    import torch
+
+    return _processor(torch, []), list(_gpus(torch))
+
+
 def _requirements(problems: list[str]) -> tuple[dict[str, Requirement], dict[str, Extra]]:
     """What gancli needs by name, and its extras, as its own installation says."""
     required: dict[str, Requirement] = {}

@@ -3,7 +3,7 @@
 import json
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -81,9 +81,9 @@ def check(schema: type[S], values: Document) -> tuple[S | None, list[Mistake]]:
     return settings, values.mistakes
 
 
-def dump(settings: Settings) -> str:
-    """The settings as YAML that `read` takes back to the same values."""
-    values = json.loads(settings.model_dump_json())
+def dump(settings: Settings | Mapping[str, Any]) -> str:
+    """The settings, or some values of them, as YAML that `read` takes back to the same values."""
+    values = json.loads(settings.model_dump_json()) if isinstance(settings, Settings) else dict(settings)
     return yaml.dump(values, Dumper=document.Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 

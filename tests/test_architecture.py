@@ -63,6 +63,9 @@ ROOMS = [
     "machine",
     "trial",
     "training",
+    "suggest",
+    "estimate",
+    "commented",
     "cli",
     "__main__",
 ]

@@ -72,4 +72,4 @@ def _options(
     pass
 
 
-from gancli.cli import data, doctor, recipes, sample, score, train  # noqa: E402, F401  each module adds its commands to app
+from gancli.cli import data, doctor, init, recipes, sample, score, train  # noqa: E402, F401  each module adds its commands to app

@@ -7,7 +7,10 @@ from typer.core import TyperCommand, TyperGroup
 
 from gancli.errors import UserError
 
-ORDER = ("train", "sample", "data", "fetch", "evaluate", "eval-fid", "fit-features", "recipes", "validate", "schema")
+ORDER = (
+    *("init", "train", "sample", "data", "fetch", "evaluate", "eval-fid", "fit-features", "recipes", "validate"),
+    *("schema", "doctor"),
+)
 """The commands as help lists them: in the order in which a newcomer needs them."""
 
 
