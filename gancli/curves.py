@@ -9,7 +9,7 @@ from matplotlib import style
 from matplotlib.figure import Figure
 
 from gancli import files
-from gancli.metrics.evaluate import HEADLINES
+from gancli.metrics.names import HEADLINES
 
 BESIDE = ("step", "images", "seconds")
 LOG2 = float(np.log(2))

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping
 
-from gancli import scoring, subjects
+from gancli import records, scoring, subjects
 from gancli.adversarial import Adversarial
 from gancli.errors import UserError
 from gancli.from_images import FromImages
-from gancli.metrics.evaluate import HEADLINES, HIGHER_IS_BETTER, NEED_LABELS
+from gancli.metrics.names import HEADLINES, HIGHER_IS_BETTER, NEED_LABELS
+from gancli.records import Record
 from gancli.runs import Run
-from gancli.scoring import Record
-from gancli.subjects import Subject
+from gancli.subject import Subject
 
 SEED = 0
 
@@ -48,7 +48,7 @@ class Evaluator:
         self._best, self._without = float("inf"), 0
         for line in run.training_evaluations():
             if line["step"] <= step:
-                self._improves(float(line["values"][self._judge]))
+                self._improves(records.number(line["values"][self._judge]))
 
     def due(self, step: int) -> bool:
         """Whether this step is one to measure after."""
@@ -79,10 +79,10 @@ class Evaluator:
 
     def keep(self, model: Adversarial, record: Record) -> dict[str, float]:
         """Keep what was measured, and the weights if they are the best; returns what `columns` names."""
-        if self._improves(float(record["values"][self._judge])):
+        if self._improves(records.number(record["values"][self._judge])):
             self._run.save_weights(model, best=True)
         self._run.append_evaluation(record, training=True)
-        return {name: float(record["values"][name]) for name in self.columns()}
+        return {name: value for name in self.columns() if (value := record["values"][name]) is not None}
 
     def _improves(self, value: float) -> bool:
         better = self._sign * value < self._best

@@ -1,8 +1,8 @@
 """Scoring: images, what they are compared with, and metrics in; numbers with the protocol to repeat them out."""
 
-import math
-import re
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,26 +13,24 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from gancli import devices, images, opening, subjects, theory
+from gancli import devices, images, opening, records, subjects, theory
 from gancli.data.dataset import splits_of
 from gancli.data.settings import Distribution
 from gancli.errors import UserError
 from gancli.images import Pixels
-from gancli.metrics import classifier, evaluate, fid, networks, pairs, prdc
+from gancli.metrics import classifier, evaluate, fid, names, networks, pairs, prdc
 from gancli.metrics.classifier import Classifier
 from gancli.metrics.features import Features, Progress, ProtocolEntries, Scores
 from gancli.metrics.inception import Precision
+from gancli.metrics.moments import Statistics
+from gancli.metrics.names import PAIRS, Given
 from gancli.metrics.resize import Resize
+from gancli.metrics.sides import Kept, Source
+from gancli.records import Record
 from gancli.schema import Metric, Recipe
-from gancli.subjects import Subject
+from gancli.subject import BATCH, Subject, Told
 
 CLASSIFIER_SEED = 0
-PAIRS = "pairs"
-"""psnr, ssim and l1 between each image and the reference's image at the same place."""
-METRICS: tuple[str, ...] = (*evaluate.METRICS, PAIRS)
-
-Record = dict[str, Any]
-"""`values` by name, `warnings`, and the entries of the protocol: one line of evaluations.jsonl."""
 
 
 def reference_of(subject: Subject, split: str | None) -> Subject | None:
@@ -46,7 +44,7 @@ def network(
     reference: Subject | None,
     *,
     weights: Path | None = None,
-    resize: Resize = "tf1",
+    resize: Resize | None = None,
     precision: Precision = "float32",
     progress: Progress | None = None,
 ) -> Features:
@@ -96,6 +94,27 @@ def fitted(train: Subject, test: Subject | None, progress: Progress | None = Non
     return classifier.cached(repr((CLASSIFIER_SEED, train.key, test and test.key)), fit)
 
 
+def check(
+    comparisons: Mapping[str, tuple[Subject, Subject | None]], metrics: Sequence[str], bootstrap: int = 0
+) -> None:
+    """Refuse what cannot be measured, before a network is loaded or an image is read.
+
+    Raises:
+        UserError: something given cannot serve a metric.
+    """
+    for subject, reference in comparisons.values():
+        given = [
+            Given(
+                None if side.statistics and not side.count else side.count,
+                side.statistics is not None,
+                bool(side.classes),
+            )
+            for side in (subject, reference)
+            if side is not None
+        ]
+        names.check_served(metrics, given[0], given[1] if reference is not None else None, bootstrap)
+
+
 def score(
     subject: Subject,
     reference: Subject | None,
@@ -104,7 +123,8 @@ def score(
     *,
     seed: int = 0,
     bootstrap: int = 0,
-    progress: evaluate.Counted | None = None,
+    told: Told | None = None,
+    keep: Callable[[Statistics], None] | None = None,
 ) -> Record:
     """Measure a subject; of the reference no image is read where only its statistics are needed and known.
 
@@ -112,48 +132,52 @@ def score(
         subject: what is measured.
         reference: what it is compared with, where a metric needs that.
         features: the network; None where no metric needs one.
-        metrics: of `METRICS`.
+        metrics: of `names.NAMES`.
         seed: of random subsets.
         bootstrap: resamples for the deviation of the FID.
-        progress: called with the images done.
+        told: called as images are read.
+        keep: called with the subject's statistics, where the fid is measured.
 
     Raises:
         UserError: something given cannot serve a metric.
     """
-    if unknown := [name for name in metrics if name not in METRICS]:
-        raise UserError(f"--metrics: unknown metric '{unknown[0]}'; choose from {', '.join(METRICS)}")
-    asked: list[Metric] = [name for name in evaluate.METRICS if name in metrics]
+    check({"": (subject, reference)}, metrics, bootstrap)
+    asked: list[Metric] = [name for name in names.METRICS if name in metrics]
     values: Scores = {}
+    reasons: dict[str, str] = {}
     protocol: ProtocolEntries = dict(subject.protocol)
     warnings: list[str] = []
-    if reference is not None and (PAIRS in metrics or evaluate.NEED_REFERENCE & {*asked}):
-        protocol |= {f"reference_{name}": value for name, value in reference.protocol.items()}
+    compared = reference if PAIRS in metrics or names.NEED_REFERENCE & {*asked} else None
+    if compared is not None:
+        protocol |= {f"reference_{name}": value for name, value in compared.protocol.items()}
+        warnings += _turned(subject, compared)
 
-    if subject.statistics and reference and reference.statistics and asked == ["fid"]:
-        values["fid"] = fid.frechet(reference.statistics, subject.statistics)
-        protocol |= subject.statistics.protocol
-    elif asked:
-        if features is None:
+    if asked:
+        if features is None and not (subject.statistics and reference and reference.statistics):
             raise UserError(f"{asked[0]} needs a feature network: name one with --features")
         classes = _classes(features, subject, reference)
         found = evaluate.evaluate(
-            subject.statistics or subject.batches(),
-            _reference(reference, features, asked),
+            subject.statistics or watched(subject, "measuring the images", told),
+            _reference(reference, asked, told),
             features,
             asked,
             seed=seed,
             bootstrap=bootstrap,
             subject_labels=_labels(subject, classes, asked),
             reference_labels=_labels(reference, classes, asked) if reference else None,
-            progress=progress,
         )
-        values |= found.values
+        values, reasons = found.values, found.reasons
         protocol |= found.protocol
         warnings += found.warnings
+        if keep is not None and found.subject is not None:
+            keep(replace(found.subject, protocol=subject.protocol | found.subject.protocol))
     if PAIRS in metrics:
-        values |= _pairs(subject, reference)
+        compared_pairs = _pairs(subject, reference, told)
+        if equal := int(compared_pairs.pop("equal_pairs")):
+            reasons["psnr"] = f"infinite: {equal:,} of {subject.count:,} pairs are equal"
+        values |= compared_pairs
     protocol |= {"gancli": version("gancli"), "torch": torch.__version__}
-    return {"values": {name: _plain(value) for name, value in values.items()}, "warnings": warnings, **protocol}
+    return records.of(values, warnings, protocol, reasons)
 
 
 def score_each(
@@ -163,53 +187,49 @@ def score_each(
     *,
     seed: int = 0,
     bootstrap: int = 0,
-    progress: evaluate.Counted | None = None,
+    told: Told | None = None,
+    keep: Callable[[Statistics], None] | None = None,
 ) -> Record:
     """Measure several subjects, by name, as `score` does each: the mean of each value, and the values by name.
 
-    What is done by reference has a mean of its own.
+    What is done by reference has a mean of its own. What cannot be read on any side is found before any is measured.
 
     Raises:
         UserError: something given cannot serve a metric.
     """
-    records, done = {}, 0
-    for name, (subject, reference) in comparisons.items():
-
-        def told(count: int, before: int = done) -> None:
-            if progress is not None:
-                progress(before + count)
-
-        records[name] = score(subject, reference, features, metrics, seed=seed, bootstrap=bootstrap, progress=told)
-        done += subject.count + (reference.count if reference else 0)
-    if len(records) == 1:
-        return next(iter(records.values()))
-
-    first = next(iter(records.values()))
-    values: dict[str, float] = {}
-    for group, chosen in (
-        ("", [record for name, record in records.items() if not name.endswith(subjects.BY_REFERENCE)]),
-        (subjects.BY_REFERENCE, [record for name, record in records.items() if name.endswith(subjects.BY_REFERENCE)]),
-    ):
-        for value in first["values"] if chosen else ():
-            values[value + group] = float(np.mean([float(record["values"][value]) for record in chosen]))
-    merged: Record = {"values": {name: _plain(value) for name, value in values.items()}}
-    for name, record in records.items():
-        merged["values"] |= {f"{value} {name}": found for value, found in record["values"].items()}
-    merged["warnings"] = _once({name: record["warnings"] for name, record in records.items()})
-    for key, entry in first.items():
-        if key not in ("values", "warnings"):
-            entries = {name: record.get(key) for name, record in records.items()}
-            merged |= {key: entry} if all(other == entry for other in entries.values()) else {key: entries}
-    return merged
+    check(comparisons, metrics, bootstrap)
+    for subject, reference in comparisons.values():
+        subject.prepare(told)
+        if reference is not None and not _is_kept(reference, features, metrics):
+            reference.prepare(told)
+    found = {
+        name: score(
+            subject, reference, features, metrics, seed=seed, bootstrap=bootstrap, told=_of(name, told), keep=keep
+        )
+        for name, (subject, reference) in comparisons.items()
+    }
+    return next(iter(found.values())) if len(found) == 1 else records.together(found, [subjects.BY_REFERENCE])
 
 
-def _once(warnings: Mapping[str, Sequence[str]]) -> list[str]:
-    """The warnings by name; of those that differ in their numbers alone the first, and how many more there are."""
-    kinds: dict[str, list[str]] = {}
-    for name, some in warnings.items():
-        for warning in some:
-            kinds.setdefault(re.sub(r"\d[\d,]*", "", warning), []).append(f"{name}: {warning}")
-    return [first + (f" (and {len(more)} more like this)" if more else "") for first, *more in kinds.values()]
+def statistics(subject: Subject, features: Features, told: Told | None = None) -> Statistics:
+    """The statistics of a subject's features, with what is said of its images, to be compared with later.
+
+    Raises:
+        UserError: they are statistics already, or images that cannot be measured.
+    """
+    subject.prepare(told)
+    found = fid.statistics(watched(subject, "measuring the images", told), features)
+    return replace(found, protocol=subject.protocol | found.protocol)
+
+
+def watched(side: Subject, what: str, told: Told | None) -> Iterator[Tensor]:
+    """The images of a side, while somebody is told how many were used."""
+    done = 0
+    for batch in side.batches():
+        yield batch
+        done += len(batch)
+        if told is not None:
+            told(what, done, max(done, side.count))
 
 
 def of_points(word: str, seed: int) -> Record | None:
@@ -227,11 +247,18 @@ def of_points(word: str, seed: int) -> Record | None:
     beside = {name: found.pop(name) for name in ("believed", "floor")}
     values = {name: found.pop(name) for name in beside["floor"]}
     protocol = {f"{group}_{name}": value for group, measures in beside.items() for name, value in measures.items()}
-    plain = {name: _plain(value) if isinstance(value, float) else value for name, value in protocol.items()}
-    return {"values": {name: _plain(value) for name, value in values.items()}, "warnings": [], **found, **plain}
+    return records.of(values, [], found | protocol)
 
 
-def neighbours(subject: Subject, reference: Subject, features: Features, *, rows: int = 12, nearest: int = 7) -> Pixels:
+def neighbours(
+    subject: Subject,
+    reference: Subject,
+    features: Features,
+    *,
+    rows: int = 12,
+    nearest: int = 7,
+    told: Told | None = None,
+) -> Pixels:
     """A sheet of the first images, each beside the reference's nearest ones by their features: is it memorising?
 
     Args:
@@ -240,6 +267,7 @@ def neighbours(subject: Subject, reference: Subject, features: Features, *, rows
         features: the network.
         rows: images shown.
         nearest: neighbours of each.
+        told: called as images are read.
 
     Raises:
         UserError: there are no images on a side.
@@ -253,7 +281,7 @@ def neighbours(subject: Subject, reference: Subject, features: Features, *, rows
             break
     targets = torch.cat([features(image[None]) for image in shown])
     found: list[list[tuple[float, Tensor]]] = [[] for _ in shown]
-    for batch in reference.batches():
+    for batch in watched(reference, "looking for neighbours", told):
         distances, places = prdc.nearest(targets, features(batch), count=min(nearest, len(batch)))
         for row, best in enumerate(found):
             some = zip(distances[row].tolist(), places[row].tolist(), strict=True)
@@ -269,19 +297,42 @@ def neighbours(subject: Subject, reference: Subject, features: Features, *, rows
     return images.grid(np.stack(tiles), 1 + fewest)
 
 
-def _reference(reference: Subject | None, features: Features, asked: Sequence[Metric]) -> Any:
+def _reference(reference: Subject | None, asked: Sequence[Metric], told: Told | None) -> Source | None:
     """Batches, or statistics where they do."""
-    needed = evaluate.NEED_REFERENCE & {*asked}
-    if reference is None or not needed:
+    if reference is None or not names.NEED_REFERENCE & {*asked}:
         return None
     if reference.statistics is not None:
         return reference.statistics
-    if reference.key is not None and not evaluate.NEED_REFERENCE_FEATURES & needed:
-        return fid.cached_statistics(reference.key, reference.batches, features)
-    return reference.batches()
+    if reference.key is not None:
+        return Kept(reference.key, lambda: watched(reference, "measuring the reference", told))
+    return watched(reference, "measuring the reference", told)
 
 
-def _classes(features: Features, subject: Subject, reference: Subject | None) -> tuple[str, ...]:
+def _is_kept(reference: Subject, features: Features | None, metrics: Sequence[str]) -> bool:
+    """Whether no image of the reference is read, as its statistics do and are known."""
+    if names.NEED_REFERENCE_FEATURES & {*metrics} or PAIRS in metrics:
+        return False
+    return reference.key is not None and features is not None and fid.is_kept(reference.key, features)
+
+
+def _of(name: str, told: Told | None) -> Told | None:
+    """Say of which of several comparisons something is told."""
+    if told is None or not name:
+        return told
+    return lambda what, done, total: told(f"{name}: {what}", done, total)
+
+
+def _turned(subject: Subject, reference: Subject) -> list[str]:
+    """A warning where photographs were turned upright on one side alone."""
+    one, other = (side.protocol.get("exif_orientation") for side in (subject, reference))
+    if None in (one, other) or one == other:
+        return []
+    return [
+        f"EXIF orientation was {one} for the images and {other} for the reference: photographs may lie on their side"
+    ]
+
+
+def _classes(features: Features | None, subject: Subject, reference: Subject | None) -> tuple[str, ...]:
     """The names of the classes in the order in which labels count them."""
     named = next((side.recipe for side in (subject, reference) if side is not None and side.recipe), None)
     if isinstance(features, Classifier) and named is not None:
@@ -291,7 +342,7 @@ def _classes(features: Features, subject: Subject, reference: Subject | None) ->
 
 def _labels(side: Subject, classes: tuple[str, ...], asked: Sequence[Metric]) -> Tensor | None:
     """The class of each image, counted in the order of `classes`."""
-    if not evaluate.NEED_LABELS & {*asked} or not side.classes:
+    if not names.NEED_LABELS & {*asked} or not side.classes:
         return None
     if set(side.classes) <= set(classes):
         order = [classes.index(name) for name in side.classes]
@@ -307,14 +358,22 @@ def _labels(side: Subject, classes: tuple[str, ...], asked: Sequence[Metric]) ->
     return torch.tensor(order)[torch.from_numpy(np.asarray(labels, np.int64))]
 
 
-def _pairs(subject: Subject, reference: Subject | None) -> Scores:
-    if reference is None or reference.statistics or subject.statistics:
-        raise UserError(f"{PAIRS} compares image by image; name the targets' images with --against")
-    if subject.count != reference.count:
-        raise UserError(
-            f"{PAIRS}: {subject.count:,} images against {reference.count:,} targets: give one target for each"
-        )
-    return pairs.pairs(zip(subject.batches(), reference.batches(), strict=False))
+def _pairs(subject: Subject, reference: Subject | None, told: Told | None) -> Scores:
+    assert reference is not None
+    sides = (watched(subject, "comparing pairs", told), reference.batches())
+    both = zip(*map(itertools.chain.from_iterable, sides), strict=True)
+    try:
+        return pairs.pairs(_alike(both))
+    except ValueError as error:
+        raise UserError(f"{PAIRS}: the two sides have different numbers of images: give one target for each") from error
+
+
+def _alike(both: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pairs of images, C×H×W, as batches of neighbours of the same sizes."""
+    for _, group in itertools.groupby(both, lambda pair: (pair[0].shape, pair[1].shape)):
+        while some := list(itertools.islice(group, BATCH)):
+            one, other = zip(*some, strict=True)
+            yield torch.stack(one), torch.stack(other)
 
 
 def _labelled(data: Subject) -> tuple[NDArray[np.uint8], NDArray[Any]]:
@@ -331,11 +390,6 @@ def _labelled(data: Subject) -> tuple[NDArray[np.uint8], NDArray[Any]]:
             "which brings them to its image_size"
         )
     return np.concatenate(batches), labels
-
-
-def _plain(value: float) -> float | str:
-    """JSON has no number for what is not finite."""
-    return value if math.isfinite(value) else str(value)
 
 
 def _tile(image: Tensor) -> Pixels:

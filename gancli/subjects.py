@@ -1,10 +1,7 @@
 """What can be measured: from a word on the command line to images in their order, or to statistics of images."""
 
 import itertools
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,59 +13,45 @@ from torch import Tensor
 
 from gancli import catalogue, fetch, files, images, models, opening, recipe, runs
 from gancli.adversarial import Adversarial, FromNoise
-from gancli.data import sources, splits
+from gancli.data import sources, store
 from gancli.data.dataset import NO, Dataset, decode, form_of, load_domain, members, take_inventory
-from gancli.data.pixels import BadImage, whole
 from gancli.data.prepare import prepare
 from gancli.data.settings import Data, Distribution, Pairs, Unpaired
-from gancli.data.store import Rows, in_order, workers
 from gancli.errors import UserError
 from gancli.from_images import FromImages, Styled
 from gancli.images import Pixels
 from gancli.metrics.features import ProtocolEntries
-from gancli.metrics.fid import Statistics
+from gancli.metrics.moments import Statistics, is_statistics
+from gancli.originals import of_source
 from gancli.schema import Recipe
+from gancli.subject import BATCH, Subject, Told, tensor
 
-BATCH = 64
 LATENTS = 64 * BATCH
+SAID = (
+    "data",
+    "split",
+    "domain",
+    "exif_orientation",
+    "weights_file",
+    "sha256",
+    "model",
+    "step",
+    "first_seed",
+    "direction",
+)
+"""What a file of statistics may say of its images; nothing else of it gets into a record."""
 BY_REFERENCE = " by reference"
 """After the name of a direction: in the styles of references."""
 
 
-@dataclass(frozen=True)
-class Subject:
-    """Images to measure, none of which is read yet.
-
-    Args:
-        batches: all images, each once, in order, uint8 N×C×H×W; every call begins at the first.
-        count: how many.
-        protocol: what must be said to have the same images again.
-        labels: the class of each image, int64 N; None where there are none.
-        classes: their names.
-        key: the same for the same images, for what is kept of them; None where they are generated.
-        recipe: of the run that they come from, or whose data they are.
-        run: the run that generates them, which keeps what is found.
-        statistics: of images that are not there any more; there are no batches then.
-    """
-
-    batches: Callable[[], Iterator[Tensor]]
-    count: int
-    protocol: ProtocolEntries
-    labels: Callable[[], NDArray[Any] | None]
-    classes: tuple[str, ...] = ()
-    key: str | None = None
-    recipe: Recipe | None = None
-    run: runs.Run | None = None
-    statistics: Statistics | None = None
-
-    @property
-    def generated(self) -> bool:
-        """Whether a model makes these images."""
-        return self.key is None and self.statistics is None
-
-
 def find(
-    word: str, *, split: str | None = None, count: int | None = None, seed: int = 0, best: bool = False
+    word: str,
+    *,
+    split: str | None = None,
+    count: int | None = None,
+    seed: int = 0,
+    best: bool = False,
+    upright: bool = True,
 ) -> Subject:
     """What a word means.
 
@@ -79,6 +62,7 @@ def find(
         count: images to generate; None takes the recipe's number.
         seed: of the first image; the others follow it.
         best: the run's weights of the best evaluation.
+        upright: whether photographs of a source are turned as their EXIF orientation says.
 
     Raises:
         UserError: it means nothing, or nothing that can be measured.
@@ -87,9 +71,11 @@ def find(
     if found := model_of(word, best=best):
         model, protocol, run = found
         return of_model(model, count or model.recipe.evaluate.images, seed, protocol, run)
-    if path.suffix == ".npz" and path.is_file() and _is_statistics(path):
+    if path.suffix == ".npz" and path.is_file() and is_statistics(path):
         statistics = Statistics.load(path)
-        return Subject(lambda: iter(()), statistics.n or 0, {"statistics": word}, lambda: None, statistics=statistics)
+        said = {name: statistics.protocol[name] for name in SAID if name in statistics.protocol}
+        entries: ProtocolEntries = {"statistics": word, **said}
+        return Subject(lambda: iter(()), statistics.n or 0, entries, lambda: None, statistics=statistics)
     if path.suffix in (".yaml", ".yml") or (not path.exists() and word in catalogue.names()):
         return of_data(models.validate(recipe.read(catalogue.find(word))), split or "train")
     if not path.exists() and word.partition(":")[0] not in ("digits", "shapes", *fetch.SETS):
@@ -97,7 +83,7 @@ def find(
             f"{word}: no such file or folder: give a run, its model.safetensors, a folder, a .zip, an .npz, a recipe, "
             f"or one of digits, {', '.join(fetch.SETS)}"
         )
-    return of_source(word, split)
+    return of_source(word, split, upright=upright)
 
 
 def model_of(word: str, *, best: bool = False) -> tuple[Adversarial, ProtocolEntries, runs.Run | None] | None:
@@ -136,11 +122,13 @@ def of_model(
             some = seeds[start : start + LATENTS]
             made = model.sample([model.latent(s) for s in some], [model.label(s) for s in some])
             for batch in made:
-                yield _tensor(_opaque(images.pixels(batch), background))
+                yield tensor(_opaque(images.pixels(batch), background))
 
-    labels = np.array([model.label(s) for s in seeds]) if model.classes else None
+    def labels() -> NDArray[Any] | None:
+        return np.array([model.label(s) for s in seeds]) if model.classes else None
+
     entries: ProtocolEntries = {**(protocol or {}), "model": model.recipe.model, "step": model.step, "first_seed": seed}
-    return Subject(batches, count, entries, lambda: labels, model.classes, None, model.recipe, run)
+    return Subject(batches, count, entries, labels, model.classes, None, model.recipe, run)
 
 
 def comparisons(
@@ -199,7 +187,7 @@ def of_translation(
                 made = model.styled(ready(batch), model.styles_of(ready(shown), target))
             else:
                 made = model.translate(ready(batch), target, range(first, first + len(batch)))
-            yield _tensor(_opaque(images.pixels(made), background))
+            yield tensor(_opaque(images.pixels(made), background))
             first += len(batch)
 
     entries: ProtocolEntries = {**(protocol or {}), "model": model.recipe.model, "step": model.step}
@@ -209,7 +197,17 @@ def of_translation(
         entries["dropout"] = "on" if model.dropout else "off"
     number = inputs.classes.index(target)
     labels = np.full(inputs.count, number)
-    return Subject(batches, inputs.count, entries, lambda: labels, inputs.classes, None, model.recipe, run)
+    return Subject(
+        batches,
+        inputs.count,
+        entries,
+        lambda: labels,
+        inputs.classes,
+        None,
+        model.recipe,
+        run,
+        prepare=inputs.prepare,
+    )
 
 
 def of_domain(settings: Recipe, domain: str, split: str) -> Subject:
@@ -225,15 +223,13 @@ def of_domain(settings: Recipe, domain: str, split: str) -> Subject:
     names = inventory.classes or ("a", "b")
     number = names.index(domain.removeprefix(NO))
 
-    @cache
-    def decoded() -> Dataset:
-        return load_domain(data, domain, split)
+    decoded = _once(lambda progress: load_domain(data, domain, split, progress))
 
     def batches() -> Iterator[Tensor]:
         array = decoded().images["image"]
         for start in range(0, len(array), BATCH):
             places = np.arange(start, min(start + BATCH, len(array)))
-            yield _tensor(_opaque(np.array(array[places]), data.background))
+            yield tensor(_opaque(np.array(array[places]), data.background))
 
     groups = inventory.groups[split]
     rows = [group.key(form_of(data, data.size)) for group in groups]
@@ -244,8 +240,8 @@ def of_domain(settings: Recipe, domain: str, split: str) -> Subject:
     else:
         count = len(members(inventory.labels[split], names, domain))
     labels = np.full(count, number)
-    protocol: ProtocolEntries = {"data": data.source, "split": split, "domain": domain}
-    return Subject(batches, count, protocol, lambda: labels, names, repr((rows, domain)), settings)
+    protocol: ProtocolEntries = {"data": data.source, "split": split, "domain": domain, **_turned(groups)}
+    return Subject(batches, count, protocol, lambda: labels, names, repr((rows, domain)), settings, prepare=decoded)
 
 
 def labelled(settings: Recipe, split: str) -> Subject:
@@ -267,6 +263,7 @@ def labelled(settings: Recipe, split: str) -> Subject:
         sides[0].classes,
         repr([side.key for side in sides]),
         settings,
+        prepare=lambda told: _all(sides, told),
     )
 
 
@@ -279,10 +276,7 @@ def of_data(settings: Recipe, split: str) -> Subject:
     data = _of_images(settings).model_copy(update={"enlarge": None})
     inventory = take_inventory(data)
 
-    @cache
-    def decoded() -> Dataset:
-        return decode(data, inventory, split)
-
+    decoded = _once(lambda progress: decode(data, inventory, split, progress))
     if split not in inventory.groups:
         decoded()  # says what there is
     key = inventory.groups[split][-1].keys[-1]
@@ -290,7 +284,7 @@ def of_data(settings: Recipe, split: str) -> Subject:
     def batches() -> Iterator[Tensor]:
         array = decoded().images[key]
         for start in range(0, len(array), BATCH):
-            yield _tensor(_opaque(np.array(array[start : start + BATCH]), data.background))
+            yield tensor(_opaque(np.array(array[start : start + BATCH]), data.background))
 
     rows = [group.key(form_of(data, data.size)) for group in inventory.groups[split]]
     # How many are left out is known only when they are decoded.
@@ -298,11 +292,12 @@ def of_data(settings: Recipe, split: str) -> Subject:
     return Subject(
         batches,
         len(decoded().images[key]) if skipping else len(inventory.groups[split][-1]),
-        {"data": data.source, "split": split},
+        {"data": data.source, "split": split, **_turned(inventory.groups[split])},
         lambda: decoded().labels,
         inventory.classes,
         repr((rows, key, getattr(data, "direction", ""))),
         settings,
+        prepare=decoded,
     )
 
 
@@ -312,57 +307,29 @@ def _of_images(settings: Recipe) -> Data:
     return settings.data
 
 
-def of_source(source: str, split: str | None) -> Subject:
-    """The images of a source as they are, whatever their sizes.
-
-    Raises:
-        UserError: it holds no images, or no such split.
-    """
-    try:
-        found = sources.find(source, (64, 64), "images")
-    except UserError as error:
-        raise UserError(str(error).removeprefix("data.source: "), error.status) from error
-    names = [splits.read(name) for name in splits.below_root(found.names)]
-    parts = splits.divide(names, 0)
-    if not any(name.split for name in names):
-        parts = {split or "all": parts["train"]}
-        if split:
-            raise UserError(f"--split {split}: {source} names no splits: leave --split out, all its images are taken")
-    wanted = split or next(iter(parts))
-    if wanted not in parts:
-        raise UserError(f"--split {wanted}: {source} has no such split: there are {', '.join(parts)}")
-    places = parts[wanted]
-
-    def read(place: int) -> Pixels:
-        try:
-            return whole(found.open(place))
-        except BadImage as error:
-            raise UserError(f"{source}: {found.names[place]}: {error}: mend or remove it") from error
-        except OSError as error:
-            raise UserError(f"{source}: {found.names[place]}: {error.strerror or error}: see to the disk", 1) from error
-
-    folders = tuple(sorted({names[place].folder for place in places}, key=splits.natural))
-    labelled = len(folders) > 1 and "" not in folders
-    labels = np.array([folders.index(names[place].folder) for place in places]) if labelled else None
-    return Subject(
-        lambda: stacked(in_order(read, places, 4 * workers())),
-        len(places),
-        {"data": source, "split": wanted},
-        lambda: labels,
-        folders if labelled else (),
-        Rows(("image",), (found,), np.array(places).reshape(-1, 1)).key(None),
+def _turned(groups: Iterable[store.Rows]) -> ProtocolEntries:
+    """That photographs were turned upright when they were decoded, where the data are files of images."""
+    files_of_images = any(
+        isinstance(source, sources.Folder | sources.Zip) for rows in groups for source in rows.sources
     )
+    return {"exif_orientation": "applied"} if files_of_images else {}
 
 
-def stacked(stream: Iterable[Pixels]) -> Iterator[Tensor]:
-    """Images of any sizes, H×W×C, as batches N×C×H×W of neighbours of one size."""
-    for _, alike in itertools.groupby(stream, lambda image: image.shape):
-        while some := list(itertools.islice(alike, BATCH)):
-            yield _tensor(np.stack(some))
+def _all(sides: Iterable[Subject], told: Told | None) -> None:
+    for side in sides:
+        side.prepare(told)
 
 
-def _tensor(pixels: Pixels) -> Tensor:
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+def _once(decode: Callable[[store.Progress | None], Dataset]) -> "Callable[..., Dataset]":
+    """Decode a set when it is first asked for, and tell of it."""
+    found: list[Dataset] = []
+
+    def decoded(told: Told | None = None) -> Dataset:
+        if not found:
+            found.append(decode(None if told is None else lambda done, total: told("decoding", done, total)))
+        return found[0]
+
+    return decoded
 
 
 def _opaque(pixels: Pixels, background: str) -> Pixels:
@@ -373,12 +340,3 @@ def _opaque(pixels: Pixels, background: str) -> Pixels:
     return np.stack(
         [np.array(Image.alpha_composite(canvas, Image.fromarray(image)).convert("RGB")) for image in pixels]
     )
-
-
-def _is_statistics(path: Path) -> bool:
-    """Whether an .npz holds statistics rather than images; a damaged one is neither."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {"mu.npy", "sigma.npy"} <= {*archive.namelist()}
-    except (zipfile.BadZipFile, OSError):
-        return False

@@ -190,7 +190,7 @@ def test_a_score_carries_its_protocol(digits_run, gancli) -> None:
     score = json.loads(done.out)
     assert score["value"] > 0
     assert score["images"] == 200 and score["network"] == "classifier" and score["weights"].startswith("sha256:")
-    assert "under 2,048" in done.err
+    assert "FID of 200 images and 1,650 reference images: at least" in done.err
     line = json.loads((digits_run / "evaluations.jsonl").read_text().splitlines()[-1])
     assert {key: line[key] for key in score} == score
 

@@ -22,6 +22,7 @@ class Progress:
         self._quiet = quiet
         self._bar: Any = None
         self._task: Any = None
+        self._what = ""
         self._printed = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -51,6 +52,17 @@ class Progress:
             elif self._due(last=not announced):
                 self.note(f"{what} {done:,} of {total:,} {unit}")
             announced = True
+
+        return told
+
+    def passing(self, unit: str) -> Callable[[str, int, int], None]:
+        """Who can be told of one pass after another: (what, done, total)."""
+
+        def told(what: str, done: int, total: int) -> None:
+            if what != self._what:
+                self._close()
+                self._what = what
+            self.counting(what, unit)(done, total)
 
         return told
 

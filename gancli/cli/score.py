@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gancli.cli import app, door, parsing
+from gancli.cli import app, comparison, door, parsing, targets
 from gancli.cli.device import Device, use
 from gancli.cli.progress import Progress
 from gancli.errors import UserError
 
 if TYPE_CHECKING:
-    from gancli.from_images import FromImages
-    from gancli.metrics.features import Features, ProtocolEntries
+    from gancli.metrics.moments import Statistics
     from gancli.runs import Run
-    from gancli.subjects import Subject
 
 
 class Way(StrEnum):
@@ -25,6 +23,7 @@ class Way(StrEnum):
     tf1 = "tf1"
     pytorch = "pytorch"
     clean = "clean"
+    torchmetrics = "torchmetrics"
 
 
 class Precision(StrEnum):
@@ -43,7 +42,12 @@ Against = Annotated[
     str | None, typer.Option(metavar="DATA", help="What it is compared with, any of these (default: the run's data).")
 ]
 Split = Annotated[
-    str | None, typer.Option(help="The split of data that is taken (default: train, or all where there are none).")
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The split of the data: of the reference's with --against, else of SUBJECT's, or of the data that a run "
+        "learnt (default: train, or all images where there are no splits).",
+    ),
 ]
 Count = Annotated[int | None, typer.Option(min=1, help="Images to generate (default: the recipe's).")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the first image, and of random subsets.")]
@@ -57,9 +61,24 @@ NetworkName = Annotated[
     typer.Option(metavar="NAME", help="inception, classifier, or a .safetensors file (default: the recipe's)."),
 ]
 Weights = Annotated[Path | None, typer.Option(help="Inception's weights (default: those fetched).")]
-Resize = Annotated[Way, typer.Option(help="How images come to Inception's size.")]
+Resize = Annotated[
+    Way | None,
+    typer.Option(
+        help="How images come to Inception's size: as in TensorFlow 1 and torch-fidelity (the literature's, and the "
+        "default), pytorch-fid, clean-fid, or torchmetrics, which antialiases."
+    ),
+]
+IgnoreOrientation = Annotated[
+    bool,
+    typer.Option(
+        "--ignore-orientation",
+        help="Leave photographs as they are stored, as other tools do, not upright as EXIF says.",
+    ),
+]
 Arithmetic = Annotated[Precision, typer.Option(help="Inception's arithmetic.")]
-Bootstrap = Annotated[int, typer.Option(min=0, help="Resamples for the deviation of the FID.")]
+Bootstrap = Annotated[
+    int, typer.Option(min=0, help="Resamples for the deviation of the FID: at least 2, or 0 for none.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there already.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
@@ -75,8 +94,9 @@ def eval_fid(
     best: Best = False,
     features: NetworkName = None,
     weights: Weights = None,
-    resize: Resize = Way.tf1,
+    resize: Resize = None,
     precision: Arithmetic = Precision.float32,
+    ignore_orientation: IgnoreOrientation = False,
     bootstrap: Bootstrap = 0,
     save_statistics: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the subject's statistics, an .npz, for later --against.")
@@ -86,32 +106,29 @@ def eval_fid(
     as_json: AsJson = False,
 ) -> None:
     """Print the Fréchet distance between two sets of images, with its protocol."""
-    from dataclasses import replace
-
-    from gancli.metrics import fid
-
+    targets.check("--save-statistics", save_statistics, ".npz", force, (subject, against, weights))
+    _check(["fid"], bootstrap)
     use(device)
-    _check_free(save_statistics, force)
-    sides = _sides(subject, against, split, count, seed, direction, best)
-    measured, compared = _only(sides, "--save-statistics") if save_statistics else next(iter(sides.values()))
-    if compared is None and save_statistics is None:
-        raise UserError(f"{subject}: has no data of its own to be compared with: name real images with --against")
+    sides = comparison.sides_of(
+        comparison.Words(subject, against, split, count, seed, direction, best, ignore_orientation)
+    )
+    measured, reference = comparison.only(sides, "--save-statistics") if save_statistics else next(iter(sides.values()))
+    if save_statistics is not None and measured.statistics is not None:
+        raise UserError(f"--save-statistics: {subject} is statistics already: name images")
+    network = comparison.Network(features, weights, resize.value if resize else None, precision.value)
     with Progress() as progress:
-        network = _network(measured, compared, features, weights, resize, precision, progress)
-        if save_statistics is not None:
-            if network is None or measured.statistics is not None:
-                raise UserError(f"--save-statistics: {subject} is statistics already: name images")
-            found = fid.statistics(measured.batches(), network)
-            found.save(save_statistics)
-            if compared is None:
-                if as_json:
-                    door.result(json.dumps({"statistics": str(save_statistics)}))
-                else:
-                    door.paths([save_statistics])
-                return
-            sides = {"": (replace(measured, statistics=found), compared)}
-        record = _score(sides, network, ["fid"], seed, bootstrap, progress)
+        if reference is None:
+            if save_statistics is None:
+                raise UserError(
+                    f"{subject}: has no data of its own to be compared with: name real images with --against"
+                )
+            _save_statistics(sides, network, save_statistics, bootstrap, progress)
+            door.result(json.dumps({"statistics": str(save_statistics)})) if as_json else door.paths([save_statistics])
+            return
+        record = _score(sides, network, ["fid"], seed, bootstrap, progress, save=save_statistics)
     record = {"metric": "fid", "value": record["values"]["fid"]} | record
+    if save_statistics is not None:
+        record |= {"saved_statistics": str(save_statistics)}
     _publish(record, measured.run, as_json)
 
 
@@ -119,11 +136,11 @@ def eval_fid(
 def evaluate(
     subject: SubjectWord,
     metrics: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             metavar="NAMES",
-            help="fid, kid, is, prdc, fid-infinity, classes, accuracy, intra-fid, pairs; as in fid,kid "
-            "(default: the recipe's, or fid).",
+            help="fid, kid, is, prdc, fid-infinity, classes, accuracy, intra-fid, pairs; as in fid,kid, or given once "
+            "for each (default: the recipe's, or fid).",
         ),
     ] = None,
     against: Against = None,
@@ -134,8 +151,9 @@ def evaluate(
     best: Best = False,
     features: NetworkName = None,
     weights: Weights = None,
-    resize: Resize = Way.tf1,
+    resize: Resize = None,
     precision: Arithmetic = Precision.float32,
+    ignore_orientation: IgnoreOrientation = False,
     bootstrap: Bootstrap = 0,
     neighbours: Annotated[
         Path | None,
@@ -146,30 +164,27 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Print any of the metrics of a set of images, with their protocol."""
-    from gancli import files, images, runs, scoring
+    from gancli.metrics import names
 
+    asked = names.read(metrics) if metrics else None
+    targets.check("--neighbours", neighbours, ".png", force, (subject, against, weights))
+    _check(asked or ["fid"], bootstrap)
     use(device)
+    from gancli import runs, scoring
+
     if (of_points := scoring.of_points(subject, seed)) is not None:
         if metrics or against or best or neighbours:
             raise UserError(f"{subject}: learnt points, whose measures are exact: leave all options but --seed out")
         _publish(of_points, runs.Run(Path(subject)) if Path(subject).is_dir() else None, as_json)
         return
-    _check_free(neighbours, force)
-    sides = _sides(subject, against, split, count, seed, direction, best)
-    measured, compared = _only(sides, "--neighbours") if neighbours else next(iter(sides.values()))
-    recipe_s = list[str](measured.recipe.evaluate.metrics if measured.recipe else ["fid"])
-    wanted = metrics.split(",") if metrics else recipe_s
+    sides = comparison.sides_of(
+        comparison.Words(subject, against, split, count, seed, direction, best, ignore_orientation)
+    )
+    measured, _ = comparison.only(sides, "--neighbours") if neighbours else next(iter(sides.values()))
+    asked = asked or list(measured.recipe.evaluate.metrics if measured.recipe else ["fid"])
+    network = comparison.Network(features, weights, resize.value if resize else None, precision.value)
     with Progress() as progress:
-        only_pairs = wanted == [scoring.PAIRS] and neighbours is None
-        network = None if only_pairs else _network(measured, compared, features, weights, resize, precision, progress)
-        record = _score(sides, network, wanted, seed, bootstrap, progress)
-        if neighbours is not None:
-            if compared is None or network is None:
-                raise UserError("--neighbours: shows the reference's nearest images: name it with --against")
-            sheet = images.picture(scoring.neighbours(measured, compared, network))
-            with files.writing(neighbours) as file:
-                sheet.save(file, format="PNG")
-            record |= {"neighbours": str(neighbours)}
+        record = _score(sides, network, asked, seed, bootstrap, progress, neighbours=neighbours)
     _publish(record, measured.run, as_json)
 
 
@@ -182,12 +197,10 @@ def fit_features(
     as_json: AsJson = False,
 ) -> None:
     """Train a classifier on labelled data, as a feature network for images far from photographs."""
+    targets.check("--out", out, ".safetensors", force, (data,))
+    use(device)
     from gancli import scoring, subjects
 
-    if out.suffix != ".safetensors":
-        raise UserError(f"--out {out}: expected a name that ends in .safetensors")
-    use(device)
-    _check_free(out, force)
     found = subjects.find(data)
     with Progress() as progress:
         sides = scoring.training_data(found.recipe) if found.recipe else (found, None)
@@ -201,120 +214,82 @@ def fit_features(
     door.note(f"{trained.accuracy:.2%} of {trained.tested:,} held-out images are classified correctly")
 
 
-def _sides(
-    subject: str,
-    against: str | None,
-    split: str | None,
-    count: int | None,
-    seed: int,
-    direction: str | None,
-    best: bool,
-) -> "dict[str, tuple[Subject, Subject | None]]":
-    """What is measured and what it is compared with; of a run that translates images for each direction."""
-    from gancli import scoring, subjects
-    from gancli.from_images import FromImages
+def _check(metrics: list[str], bootstrap: int) -> None:
+    """Refuse what two sides of any kind could not serve, before torch is imported."""
+    from gancli.metrics import names
 
-    model, protocol, run = subjects.model_of(subject, best=best) or (None, {}, None)
-    if isinstance(model, FromImages):
-        if count is not None:
-            raise UserError(f"--count {count}: all test images are translated: leave it out")
-        return _directions(model, protocol, run, against, split, seed, direction)
-    if direction is not None:
-        raise UserError(f"--direction: {subject} is no run that translates images: leave it out")
-    measured = subjects.find(subject, split=None if against else split, count=count, seed=seed, best=best)
-    if against is None:
-        compared = scoring.reference_of(measured, split)
-    else:
-        compared = subjects.find(against, split=split, count=count, seed=seed)
-    if count is not None and not any(side.generated for side in (measured, compared) if side):
-        raise UserError(f"--count {count}: neither side is generated, all images are measured: leave it out")
-    return {"": (measured, compared)}
-
-
-def _directions(
-    model: "FromImages",
-    protocol: "ProtocolEntries",
-    run: "Run | None",
-    against: str | None,
-    split: str | None,
-    seed: int,
-    direction: str | None,
-) -> "dict[str, tuple[Subject, Subject | None]]":
-    from gancli import subjects
-
-    sides = subjects.comparisons(model, seed, split or "test", protocol, run)
-    if direction not in (None, *sides):
-        raise UserError(f"--direction {direction}: this run learnt {', '.join(sides)}: take one of these")
-    chosen = {name: pair for name, pair in sides.items() if direction in (None, name)}
-    if against is None:
-        return {**chosen}
-    return {name: (fakes, subjects.find(against, split=split)) for name, (fakes, _) in chosen.items()}
-
-
-def _only(sides: "dict[str, tuple[Subject, Subject | None]]", option: str) -> "tuple[Subject, Subject | None]":
-    if len(sides) > 1:
-        raise UserError(f"{option}: is of one direction: choose it with --direction from {', '.join(sides)}")
-    return next(iter(sides.values()))
-
-
-def _check_free(file: Path | None, force: bool) -> None:
-    if file is not None and file.exists() and not force:
-        raise UserError(f"{file}: exists already: --force replaces it, another name leaves it")
-
-
-def _network(
-    subject: "Subject",
-    reference: "Subject | None",
-    name: str | None,
-    weights: Path | None,
-    resize: Way,
-    precision: Precision,
-    progress: Progress,
-) -> "Features | None":
-    """The feature network; none where both sides are statistics, which need none."""
-    from gancli import scoring
-
-    if subject.statistics and reference and reference.statistics:
-        return None
-    return scoring.network(
-        name,
-        subject,
-        reference,
-        weights=weights,
-        resize=resize.value,
-        precision=precision.value,
-        progress=lambda done, total, _: progress.counting("fitting a classifier", "steps")(done, total),
-    )
+    images = names.Given(labelled=True)
+    names.check_served(metrics, images, images, bootstrap)
 
 
 def _score(
-    sides: "dict[str, tuple[Subject, Subject | None]]",
-    network: "Features | None",
+    sides: "comparison.Sides",
+    network: comparison.Network,
     metrics: list[str],
     seed: int,
     bootstrap: int,
     progress: Progress,
+    save: Path | None = None,
+    neighbours: Path | None = None,
 ) -> dict[str, Any]:
+    """Check everything, load the network, measure; and draw neighbours where they are asked for."""
+    from gancli import files, images, scoring
+    from gancli.metrics.names import PAIRS
+
+    scoring.check(sides, metrics, bootstrap)
+    measured, reference = next(iter(sides.values()))
+    if neighbours is not None and (reference is None or reference.statistics or measured.statistics):
+        raise UserError("--neighbours: shows images of the reference: name it with --against, not by its statistics")
+    loaded = None if metrics == [PAIRS] and neighbours is None else network.load(sides, progress)
+    told = progress.passing("images")
+
+    def keep(found: "Statistics") -> None:
+        if save is not None:
+            found.save(save)
+
+    record = scoring.score_each(sides, loaded, metrics, seed=seed, bootstrap=bootstrap, told=told, keep=keep)
+    if neighbours is not None and reference is not None and loaded is not None:
+        sheet = images.picture(scoring.neighbours(measured, reference, loaded, told=told))
+        with files.writing(neighbours) as file:
+            sheet.save(file, format="PNG")
+        record |= {"neighbours": str(neighbours)}
+    return record
+
+
+def _save_statistics(
+    sides: "comparison.Sides", network: comparison.Network, file: Path, bootstrap: int, progress: Progress
+) -> None:
+    """Write the statistics of images that are compared with nothing yet."""
     from gancli import scoring
 
-    told = progress.counting("measuring", "images")
-    total = sum(side.count for pair in sides.values() for side in pair if side)
-    return scoring.score_each(
-        sides, network, metrics, seed=seed, bootstrap=bootstrap, progress=lambda done: told(done, total)
-    )
+    if bootstrap:
+        raise UserError("--bootstrap: is of a comparison: name what the images are compared with, with --against")
+    subject, _ = next(iter(sides.values()))
+    loaded = network.load(sides, progress)
+    assert loaded is not None
+    scoring.statistics(subject, loaded, progress.passing("images")).save(file)
 
 
 def _publish(record: dict[str, Any], run: "Run | None", as_json: bool) -> None:
-    """Keep the record with the run, warn on stderr, print it."""
+    """Keep the record with the run where it can be written, warn on stderr, print it."""
     if run is not None:
-        run.append_evaluation(record)
+        try:
+            run.append_evaluation(record)
+        except (OSError, UserError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            door.note(f"warning: {run.evaluations_file}: the result is not kept with the run: {reason}")
     for warning in record["warnings"]:
         door.note(f"warning: {warning}")
     if as_json:
         door.result(json.dumps(record, allow_nan=False))
         return
-    rows = {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in record["values"].items()}
-    entries = {k: v for k, v in record.items() if k not in ("values", "warnings", "metric", "value")}
+    said = record.get("not_finite", {})
+    rows = {
+        name: f"none ({said[name]})" if value is None else f"{value:.6g}" if isinstance(value, float) else value
+        for name, value in record["values"].items()
+    }
+    hidden = ("values", "not_finite", "warnings", "metric", "value")
+    entries = {name: entry for name, entry in record.items() if name not in hidden}
     width = max(map(len, [*rows, *entries]))
     door.result(*(f"{name:{width}}  {value}" for name, value in rows.items()))
     door.result("", "measured with")

@@ -66,10 +66,14 @@ class Form:
         return self.height, self.width, self.channels
 
 
-def decode(file: IO[bytes]) -> Image.Image:
-    """The first frame of an encoded image, upright, in whatever mode it was saved.
+def decode(file: IO[bytes], *, upright: bool = True) -> Image.Image:
+    """The first frame of an encoded image, in whatever mode it was saved.
 
     The size is judged from the header, before anything is decoded.
+
+    Args:
+        file: its content.
+        upright: whether it is turned as its EXIF orientation says.
 
     Raises:
         BadImage: it is no image, damaged, or larger than `MAX_PIXELS`.
@@ -87,7 +91,7 @@ def decode(file: IO[bytes]) -> Image.Image:
             image.info[DEEP] = True
         if animated:
             image.info[ANIMATED] = True
-        return _upright(image)
+        return _upright(image) if upright else image
     except BadImage:
         raise
     except Image.DecompressionBombError as error:

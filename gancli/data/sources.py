@@ -142,6 +142,9 @@ def _file(path: Path) -> Source:
 class Folder:
     """The images of a folder and the folders below it, by name. Links are followed, but never in a circle."""
 
+    upright = True
+    """Whether photographs are turned as their EXIF orientation says."""
+
     def __init__(self, path: Path) -> None:
         self.where = str(path)
         self._root, self._place = path, path.resolve()
@@ -159,7 +162,7 @@ class Folder:
             with reading.regular(self._root / self.names[index]) as raw, io.BufferedReader(raw) as file:
                 if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
                     raise BadImage(f"larger than {MAX_FILE_BYTES:,} bytes")
-                return decode(file)
+                return decode(file, upright=self.upright)
         except OSError as error:
             if error.errno not in reading.OF_THE_FILE:
                 raise  # the disk fails
@@ -198,6 +201,9 @@ class Zip:
             encryption, archives inside, entries that expand beyond reason.
     """
 
+    upright = True
+    """Whether photographs are turned as their EXIF orientation says."""
+
     def __init__(self, path: Path) -> None:
         self.where = str(path)
         self._stamp = stamp_of(path)
@@ -230,7 +236,8 @@ class Zip:
             # so large that its header should be judged first.
             entry = self._entries[index]
             with self._zip.open(entry) as file:
-                return decode(io.BytesIO(file.read()) if entry.file_size < LARGE_ENTRY_BYTES else file)
+                content = io.BytesIO(file.read()) if entry.file_size < LARGE_ENTRY_BYTES else file
+                return decode(content, upright=self.upright)
         except BadImage:
             raise
         except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, RuntimeError) as error:

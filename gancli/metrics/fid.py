@@ -1,11 +1,10 @@
 """The Fréchet distance between two sets of images, from sums of features that torchmetrics keeps."""
 
 import hashlib
-import json
-import zipfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,86 +15,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from gancli import files
 from gancli.errors import UserError
 from gancli.metrics.features import COMPARED, Features, ProtocolEntries, Scores, Sizes, check_comparable
-
-FEW_IMAGES = 2048
-"""Below as many images as Inception's features have dimensions, the covariance lacks rank and the value is biased."""
-LARGEST_FILE_BYTES = 2**30
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """Mean and covariance of one set's features: all that the Fréchet distance reads.
-
-    Attributes:
-        mu: the mean, float64 D.
-        sigma: the unbiased covariance, float64 D×D.
-        n: how many images; None where the file does not say (pytorch-fid's, clean-fid's).
-        sum: of the features, float64 D; None as for `n`.
-        second: the sum of the features' outer products, float64 D×D; None as for `n`.
-        protocol: what was measured and how.
-    """
-
-    mu: Tensor
-    sigma: Tensor
-    n: int | None = None
-    sum: Tensor | None = None
-    second: Tensor | None = None
-    protocol: ProtocolEntries = field(default_factory=dict)
-
-    @classmethod
-    def of_sums(cls, n: int, sum: Tensor, second: Tensor, protocol: ProtocolEntries) -> "Statistics":
-        """Mean and covariance from the sums over `n` images.
-
-        Raises:
-            UserError: fewer than two images, which have no covariance, or features that are not finite.
-        """
-        if n < 2:
-            raise UserError(f"a Fréchet distance needs at least 2 images, there is {n}; give more images")
-        mu = sum / n
-        sigma = (second - n * torch.outer(mu, mu)) / (n - 1)
-        if not (mu.isfinite().all() and sigma.isfinite().all()):
-            raise UserError("the features hold NaN or infinity; check the weights of the feature network")
-        return cls(mu, sigma, n, sum, second, {**protocol, "images": n})
-
-    def save(self, path: Path) -> None:
-        """Write an .npz of n, sum, second, mu, sigma and the protocol as JSON; pytorch-fid can read it."""
-        arrays = {"mu": self.mu.numpy(), "sigma": self.sigma.numpy(), "protocol": np.array(json.dumps(self.protocol))}
-        if self.n is not None and self.sum is not None and self.second is not None:
-            arrays |= {"n": np.array(self.n), "sum": self.sum.numpy(), "second": self.second.numpy()}
-        with files.writing(path) as file:
-            np.savez(file, allow_pickle=False, **arrays)
-
-    @classmethod
-    def load(cls, path: Path) -> "Statistics":
-        """Read an .npz of ours, or one with mu and sigma alone as pytorch-fid and clean-fid write.
-
-        Raises:
-            UserError: no such file, or not statistics.
-        """
-        refusal = f"{path}: not a readable statistics file; make one with `gancli eval-fid DATA --save-statistics FILE`"
-        try:
-            with zipfile.ZipFile(path) as archive:
-                if sum(entry.file_size for entry in archive.infolist()) > LARGEST_FILE_BYTES:
-                    raise UserError(refusal)
-            with np.load(path, allow_pickle=False) as arrays:
-                found = {name: arrays[name] for name in arrays.files}
-            protocol = json.loads(str(found.pop("protocol", "{}")))
-            n = int(found.pop("n")) if "n" in found else None
-            tensors = {name: torch.from_numpy(array.astype(np.float64)) for name, array in found.items()}
-        except UserError:
-            raise
-        except OSError as error:
-            raise UserError(f"{path}: {error.strerror or error}; name a readable statistics file") from error
-        except Exception as error:  # a damaged archive can raise anything: zip, zlib, value, memory, recursion errors
-            raise UserError(refusal) from error
-        mu, sigma = tensors.get("mu"), tensors.get("sigma")
-        if mu is None or sigma is None or mu.ndim != 1 or sigma.shape != (len(mu), len(mu)) or not len(mu):
-            raise UserError(refusal)
-        if not (mu.isfinite().all() and sigma.isfinite().all() and torch.allclose(sigma, sigma.T)):
-            raise UserError(f"{path}: mu or sigma is not finite, or sigma not symmetric; make the file again")
-        if not isinstance(protocol, dict):
-            raise UserError(refusal)
-        return cls(mu, sigma, n, tensors.get("sum"), tensors.get("second"), protocol)
+from gancli.metrics.moments import Statistics
 
 
 def statistics(batches: Iterable[Tensor], features: Features) -> Statistics:
@@ -125,42 +45,75 @@ def cached_statistics(key: str, batches: Callable[[], Iterable[Tensor]], feature
         batches: called for the images only when they must be read.
         features: the feature network.
     """
-    compared = [f"{name}={features.protocol.get(name)}" for name in COMPARED]
-    path = files.cache("statistics") / f"{hashlib.sha256(repr([key, *compared]).encode()).hexdigest()}.npz"
+    path = _place(key, features)
     if path.is_file():
         try:
             return Statistics.load(path)
         except UserError:  # a damaged cache entry is made again
             path.unlink(missing_ok=True)
     found = statistics(batches(), features)
-    found.save(path)
+    with suppress(OSError):  # a full disk costs the next command some time, not this one its result
+        found.save(path)
     return found
 
 
-def fid_infinity(reals: Statistics, fakes: Tensor, protocol: ProtocolEntries, *, seed: int, points: int = 15) -> Scores:
+def is_kept(key: str, features: Features) -> bool:
+    """Whether `cached_statistics` would read no image."""
+    return _place(key, features).is_file()
+
+
+def _place(key: str, features: Features) -> Path:
+    compared = [f"{name}={features.protocol.get(name)}" for name in COMPARED]
+    return files.cache("statistics") / f"{hashlib.sha256(repr([key, *compared]).encode()).hexdigest()}.npz"
+
+
+def fid_infinity(
+    reals: Statistics, fakes: Tensor, protocol: ProtocolEntries, *, seed: int, points: int = 15
+) -> "Infinity":
     """The FID that unboundedly many fakes would have (Chong and Forsyth 2020, arXiv 1911.07023).
 
     FID falls linearly in 1/N: it is measured on random subsets of a tenth of the fakes up to all of them, and the line
-    is followed to 1/N = 0.
+    is followed to 1/N = 0. Where a subset has fewer images than features have dimensions, the fall is no line.
 
     Args:
         reals: statistics of the reference.
-        fakes: features, N×D.
+        fakes: features, N×D, at least 20.
         protocol: of the fakes' features.
         seed: of the subsets.
         points: how many subsets.
-
-    Returns:
-        fid_infinity.
     """
     generator = torch.Generator().manual_seed(seed)
-    sizes = np.linspace(max(2, len(fakes) // 10), len(fakes), points).astype(int)
-    values = [
-        frechet(reals, of_features(fakes[torch.randperm(len(fakes), generator=generator)[:size]], protocol))
+    sizes = np.linspace(len(fakes) // 10, len(fakes), points).astype(int)
+    found = [
+        distance(reals, of_features(fakes[torch.randperm(len(fakes), generator=generator)[:size]], protocol))
         for size in sizes.tolist()
     ]
-    _, intercept = np.polyfit(1 / sizes, values, 1)
-    return {"fid_infinity": float(intercept)}
+    values = [each.value for each in found]
+    (_, intercept), covariance = np.polyfit(1 / sizes, values, 1, cov=True)
+    bent = np.polyfit(1 / sizes, values, 2)[-1]
+    return Infinity(
+        float(intercept), float(covariance[1, 1] ** 0.5), values[-1], float(bent), found[-1].biases[0], int(sizes[0])
+    )
+
+
+class Infinity(NamedTuple):
+    """A FID∞ and how it was found.
+
+    Attributes:
+        value: where the line ends.
+        deviation: its standard error, from the points' distances from the line.
+        measured: the FID of all images.
+        bent: where a parabola through the same points ends.
+        bias_of_reference: what the reference's count adds to each point, which is not removed.
+        smallest: images in the smallest subset.
+    """
+
+    value: float
+    deviation: float
+    measured: float
+    bent: float
+    bias_of_reference: float
+    smallest: int
 
 
 def bootstrap(reals: Statistics, fakes: Tensor, protocol: ProtocolEntries, *, seed: int, repeats: int) -> Scores:
@@ -204,12 +157,39 @@ def accumulated(sums: FrechetInceptionDistance, protocol: ProtocolEntries) -> St
         return Statistics.of_sums(int(n), total.clone(), second.clone(), protocol)
 
 
+class Distance(NamedTuple):
+    """A Fréchet distance, and what is expected of it that the numbers of images alone bring about.
+
+    Attributes:
+        value: the distance.
+        biases: of each side, upward, as `distance` estimates them; 0 where the number of images is unknown.
+    """
+
+    value: float
+    biases: tuple[float, float]
+
+    @property
+    def bias(self) -> float:
+        """Of both sides together."""
+        return sum(self.biases)
+
+
 def frechet(one: Statistics, other: Statistics) -> float:
+    """The value of `distance`."""
+    return distance(one, other).value
+
+
+def distance(one: Statistics, other: Statistics) -> Distance:
     """The Fréchet distance ‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2 (Σ₁Σ₂)^½) (Heusel et al. 2017, arXiv 1706.08500, eq. 6).
 
-    tr (Σ₁Σ₂)^½ is the sum of the singular values of L₁ᵀL₂ for any factors Σ = LLᵀ. Pivoted Cholesky gives such factors
-    for rank-deficient covariances too, and no eigenvalue near zero has its rounding error enlarged by a square root.
+    tr (Σ₁Σ₂)^½ is the sum of the singular values s of L₁ᵀL₂ for any factors Σ = LLᵀ. Pivoted Cholesky gives such
+    factors for rank-deficient covariances too, and no eigenvalue near zero has its rounding error enlarged by a
+    square root.
     torchmetrics' own `compute` takes the eigenvalues of the product: it suffers from that, and takes twice as long.
+
+    A side of N images makes the value too large: its mean by tr Σ / N, its covariance, as the trace of a square root is
+    concave, to first order in 1/N and for Gaussian features by Σᵢⱼ sᵢsⱼ(1 + δᵢⱼ) / (sᵢ + sⱼ) / 2(N − 1). Of fewer
+    images than two a dimension this is less than the whole bias.
 
     Raises:
         UserError: features of different networks, resizes or dimensions.
@@ -220,9 +200,23 @@ def frechet(one: Statistics, other: Statistics) -> float:
             f"the two sides have features of {len(one.mu)} and {len(other.mu)} dimensions; "
             "compute both with the same network"
         )
-    root = torch.linalg.svdvals(_factor(one.sigma).T @ _factor(other.sigma)).sum()
-    distance = (one.mu - other.mu).square().sum() + one.sigma.trace() + other.sigma.trace() - 2 * root
-    return max(float(distance), 0.0)  # below zero is rounding
+    first, second = one.sigma.double(), other.sigma.double()
+    roots = torch.linalg.svdvals(_factor(first).T @ _factor(second))
+    value = (one.mu.double() - other.mu.double()).square().sum() + first.trace() + second.trace() - 2 * roots.sum()
+    roots = roots[roots > 0]
+    spread = (roots[:, None] * roots / (roots[:, None] + roots)).sum() + roots.sum() / 2
+    biases = [
+        float(sigma.trace() / side.n + spread / 2 / (side.n - 1)) if side.n else 0.0
+        for side, sigma in ((one, first), (other, second))
+    ]
+    return Distance(max(float(value), 0.0), (biases[0], biases[1]))  # below zero is rounding
+
+
+def rank(found: Statistics) -> int:
+    """The rank of the covariance as far as the precision that it was stored in can tell: N − 1 of N images, or D."""
+    double = found.sigma.dtype == torch.float64
+    sigma = found.sigma.double()
+    return int(dpstrf(sigma.numpy(), tol=(1e-10 if double else 1e-6) * float(sigma.diag().max()), lower=1)[2])
 
 
 def _factor(sigma: Tensor) -> Tensor:

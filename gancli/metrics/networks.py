@@ -16,7 +16,7 @@ from gancli.metrics.resize import RESIZES, Resize
 def load(
     name: str,
     *,
-    resize: Resize = "tf1",
+    resize: Resize | None = None,
     weights: Path | None = None,
     precision: Precision = "float32",
     device: str | torch.device = "cpu",
@@ -26,7 +26,7 @@ def load(
 
     Args:
         name: inception, classifier, or a path that ends in .safetensors.
-        resize: how images come to Inception's input.
+        resize: how images come to Inception's input; None takes tf1.
         weights: a file of Inception weights other than the published ones.
         precision: Inception's.
         device: where the network runs.
@@ -35,14 +35,16 @@ def load(
     Raises:
         UserError: an unknown name or resize, missing weights, or data without labels.
     """
-    if resize not in RESIZES:
+    if resize is not None and resize not in RESIZES:
         raise UserError(f"--resize: unknown way '{resize}'; choose from {', '.join(RESIZES)}")
     if weights is not None and name != "inception":
         raise UserError(
             f"--weights: these are for inception, not for {name}; leave them out, or use features: inception"
         )
+    if resize is not None and name != "inception":
+        raise UserError(f"--resize: is for inception, {name} takes images as they are: leave it out")
     if name == "inception":
-        return inception.load(weights, resize=resize, precision=precision, device=device)
+        return inception.load(weights, resize=resize or "tf1", precision=precision, device=device)
     if name == "classifier":
         if fit is None:
             raise UserError(

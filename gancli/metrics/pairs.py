@@ -21,7 +21,7 @@ def pairs(batches: Iterable[tuple[Tensor, Tensor]]) -> Scores:
 
     Returns:
         psnr, in dB, the mean over images (infinite where one is exact); ssim, at most 1 (Gaussian window of 11 pixels,
-        σ 1.5); l1, the mean absolute difference of values scaled to 0..1.
+        σ 1.5); l1, the mean absolute difference of values scaled to 0..1; equal_pairs, how many are exact.
 
     Raises:
         UserError: no pairs, or fakes and targets of different sizes.
@@ -29,7 +29,7 @@ def pairs(batches: Iterable[tuple[Tensor, Tensor]]) -> Scores:
     psnr = PeakSignalNoiseRatio(data_range=1.0, dim=(1, 2, 3), reduction="elementwise_mean")
     ssim = StructuralSimilarityIndexMeasure(data_range=1.0)
     l1 = MeanAbsoluteError()
-    count = 0
+    count = equal = 0
     for fakes, targets in batches:
         check_images(fakes)
         check_images(targets)
@@ -42,6 +42,8 @@ def pairs(batches: Iterable[tuple[Tensor, Tensor]]) -> Scores:
         for metric in (psnr, ssim, l1):
             metric.update(scaled, wanted)
         count += len(fakes)
+        equal += int((fakes == targets).flatten(1).all(1).sum())
     if not count:
         raise UserError("there are no pairs to compare; give at least one fake with its target")
-    return {"psnr": float(psnr.compute()), "ssim": float(cast(Tensor, ssim.compute())), "l1": float(l1.compute())}
+    values = {"psnr": float(psnr.compute()), "ssim": float(cast(Tensor, ssim.compute())), "l1": float(l1.compute())}
+    return values | {"equal_pairs": equal}

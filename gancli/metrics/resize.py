@@ -1,4 +1,4 @@
-"""The three ways in which images come to Inception's 299×299 input, each as its reference implementation does it."""
+"""The four ways in which images come to Inception's 299×299 input, each as its reference implementation does it."""
 
 from collections.abc import Callable
 from typing import Literal, get_args
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 SIDE = 299
 
-Resize = Literal["tf1", "pytorch", "clean"]
+Resize = Literal["tf1", "pytorch", "clean", "torchmetrics"]
 RESIZES: tuple[Resize, ...] = get_args(Resize)
 
 
@@ -65,4 +65,18 @@ def clean(images: Tensor, side: int = SIDE) -> Tensor:
     return pixels.reshape(count, channels, side, side).to(images.device)
 
 
-WAYS: dict[Resize, Callable[[Tensor], Tensor]] = {"tf1": tf1, "pytorch": pytorch, "clean": clean}
+def torchmetrics(images: Tensor, side: int = SIDE) -> Tensor:
+    """torchmetrics' own way: bilinear with half-pixel centres on 0..255 as float, antialiased where it shrinks.
+
+    The network's input is (x − 128) / 128. Args and returns are those of `tf1`.
+    """
+    scaled = functional.interpolate(images.float(), (side, side), mode="bilinear", align_corners=False, antialias=True)
+    return scaled.sub_(128).div_(128)
+
+
+WAYS: dict[Resize, Callable[[Tensor], Tensor]] = {
+    "tf1": tf1,
+    "pytorch": pytorch,
+    "clean": clean,
+    "torchmetrics": torchmetrics,
+}

@@ -1,10 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from gancli.errors import UserError
-from gancli.metrics.fid import Statistics, accumulator, frechet, statistics
+from gancli.metrics.fid import accumulator, distance, frechet, of_features, statistics
+from gancli.metrics.moments import Statistics
 
 
 def covariance(dimensions, seed):
@@ -40,6 +43,10 @@ def test_equal_to_torchmetrics_own_value(linear, images):
     metric.update(features(fakes).double(), real=False)
     ours = frechet(statistics([reals], features), statistics([fakes], features))
     assert ours == pytest.approx(metric.compute().item(), rel=1e-6)
+    single = FrechetInceptionDistance(feature=torch.nn.Flatten(), input_img_size=(32,))
+    single.update(features(reals), real=True)
+    single.update(features(fakes), real=False)
+    assert ours == pytest.approx(single.compute().item(), rel=1e-5), "to the digits that float32 allows"
 
 
 @pytest.mark.parametrize("count", [30, 300])
@@ -83,7 +90,7 @@ def test_saved_statistics_are_the_same(linear, images, tmp_path):
     found = statistics([images(50, 0)], linear(192, 20))
     found.save(tmp_path / "reals.npz")
     loaded = Statistics.load(tmp_path / "reals.npz")
-    for name in ("mu", "sigma", "sum", "second"):
+    for name in ("mu", "sigma"):
         assert getattr(loaded, name).equal(getattr(found, name))
     assert (loaded.n, loaded.protocol) == (found.n, found.protocol) == (50, found.protocol | {"images": 50})
 
@@ -146,3 +153,30 @@ def test_other_dimensions_are_refused():
 def test_too_few_images_are_refused(linear, images, count):
     with pytest.raises(UserError, match="at least 2 images"):
         statistics([images(1, 0)] * count, linear(192, 4))
+
+
+@pytest.mark.parametrize("count", [60, 150])
+def test_the_stated_bias_is_that_of_small_samples(count):
+    """Against what 60 pairs of small sets of two Gaussians are too far apart, in the mean: right to 15 %."""
+    spread = torch.linspace(1, 0.2, 24).double()
+    draw = lambda seed, scale: (  # noqa: E731
+        torch.randn(count, 24, generator=torch.Generator().manual_seed(seed)).double() * spread * scale
+    )
+    true = ((1.3 - 1) * spread).square().sum().item()
+    found = [distance(of_features(draw(2 * s, 1), {}), of_features(draw(2 * s + 1, 1.3), {})) for s in range(60)]
+    excess = sum(each.value for each in found) / 60 - true
+    stated = sum(each.bias for each in found) / 60
+    assert excess > 0.2 * true
+    assert stated == pytest.approx(excess, rel=0.15)
+
+
+def test_of_too_few_images_the_stated_bias_is_less_than_the_whole():
+    few = [of_features(torch.randn(10, 24, generator=torch.Generator().manual_seed(s)), {}) for s in range(2)]
+    found = distance(*few)
+    assert 0 < found.bias < found.value, "both are of one distribution: all of the value is bias"
+
+
+def test_sides_of_unknown_counts_have_no_stated_bias():
+    one, other = (of_features(torch.randn(50, 4, generator=torch.Generator().manual_seed(s)), {}) for s in range(2))
+    both = distance(one, other).biases
+    assert distance(one, replace(other, n=None)).biases == (both[0], 0)

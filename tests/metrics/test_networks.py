@@ -23,9 +23,10 @@ def test_a_fitted_network_is_found_by_its_name_and_by_its_file(tmp_path):
     ("name", "options", "said"),
     [
         ("inception", {}, "gancli fetch inception"),
-        ("inception", {"resize": "nearest"}, "choose from tf1, pytorch, clean"),
+        ("inception", {"resize": "nearest"}, "choose from tf1, pytorch, clean, torchmetrics"),
         ("classifier", {}, "this data has none"),
         ("classifier", {"weights": "some.pth", "fit": fitted}, "--weights"),
+        ("classifier", {"resize": "clean", "fit": fitted}, "--resize: is for inception"),
         ("vgg", {}, "unknown network 'vgg'"),
         ("none.safetensors", {}, "fit-features"),
     ],

@@ -25,6 +25,7 @@ def enlarged(way, row, side):
         # Bicubic with a = −½ at distances ¼, ¾, 1¼: .8671875, .2265625, −.0703125, divided by what falls inside;
         # −8.82 is clipped to 0, 108.82 is not clipped to 100.
         (resize.clean, [0, 20.714286, 79.285714, 108.823529]),
+        (resize.torchmetrics, [0, 25, 75, 100]),  # enlarging, antialiasing changes nothing
     ],
 )
 def test_two_pixels_become_four_as_computed_by_hand(way, expected):
@@ -40,6 +41,18 @@ def test_two_pixels_become_four_as_computed_by_hand(way, expected):
 )
 def test_four_pixels_become_two_without_antialiasing(way, expected):
     assert enlarged(way, [10, 20, 30, 40], 2) == pytest.approx(expected, abs=1e-4)
+
+
+def test_torchmetrics_is_its_own_code_line_by_line():
+    """Its extractor's lines, which need torch-fidelity to be imported; and, where it shrinks, Pillow's triangle."""
+    images = torch.randint(0, 256, (2, 3, 400, 31), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.interpolate(
+        images.to(torch.float), size=(299, 299), mode="bilinear", align_corners=False, antialias=True
+    )
+    torch.testing.assert_close(resize.torchmetrics(images), (expected - 128) / 128, rtol=0, atol=0)
+    plane = images[0, 0].numpy().astype(np.float32)
+    pillow = np.asarray(Image.fromarray(plane).resize((299, 299), Image.Resampling.BILINEAR))
+    np.testing.assert_allclose(resize.torchmetrics(images)[0, 0].numpy() * 128 + 128, pillow, atol=0.01)
 
 
 def test_clean_antialiases_when_shrinking():
