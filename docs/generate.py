@@ -13,8 +13,9 @@ import typer
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from gancli import models, recipe
+from gancli import glossary, models, recipe
 from gancli.cli import app
+from gancli.cli.examples import EXAMPLES
 
 TARGET = Path(__file__).parent / "reference.md"
 
@@ -26,12 +27,29 @@ def reference() -> str:
         section for words, command in _commands(typer.main.get_command(app)) for section in _command(words, command)
     ]
     lines = ["# Reference", "", "Generated from the code by `python docs/generate.py`.", ""]
-    return "\n".join([*lines, "## Commands", "", *commands, "## Recipes", "", *families]).rstrip() + "\n"
+    lines += ["## Commands", "", *commands, "## Recipes", "", *families, "## Glossary", "", *_glossary()]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _glossary() -> list[str]:
+    """The columns of metrics.csv and the values of evaluations."""
+    lines = []
+    for title, words in (
+        ("Columns of `metrics.csv`", glossary.COLUMNS),
+        (
+            "Values of evaluations (`gancli evaluate`, `evaluations.jsonl`, and `metrics.csv` with `evaluate.every`)",
+            glossary.VALUES,
+        ),
+    ):
+        lines += [f"### {title}", "", "| name | meaning |", "|---|---|"]
+        lines += [f"| `{name}` | {_one_line(meaning)} |" for name, meaning in words.items()] + [""]
+    return lines
 
 
 def _commands(group: Any, words: tuple[str, ...] = ("gancli",)) -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = []
-    for name, command in sorted(group.commands.items()):
+    for name in group.list_commands(None):
+        command = group.commands[name]
         inside = (*words, name)
         found += _commands(command, inside) if hasattr(command, "commands") else [(" ".join(inside), command)]
     return found
@@ -50,7 +68,7 @@ def _command(words: str, command: Any) -> list[str]:
             else f" Default: {getattr(default, 'value', default)}."
         )
         lines.append(f"| {names} | {_one_line(parameter.help)}{said} |")
-    return [*lines, ""]
+    return [*lines, "", "```", *EXAMPLES[command.name], "```", ""]
 
 
 def _family(name: str) -> list[str]:

@@ -12,6 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Imports point from later rooms to earlier ones.
 ROOMS = [
     "errors",
+    "glossary",
     "signals",
     "files",
     "outputs",
@@ -148,6 +149,7 @@ def test_commands_import_what_is_heavy_when_they_run(file: Path) -> None:
         "typer.core",
         "collections.abc",
         "gancli.cli",
+        "gancli.cli.examples",
         "gancli.cli.progress",
         "gancli.cli.device",
         "gancli.errors",
