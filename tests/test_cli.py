@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -13,7 +14,9 @@ import pytest
 import typer
 from PIL import Image
 
+from gancli import catalogue, models
 from gancli.cli import app
+from gancli.cli.examples import EXAMPLES
 
 
 def commands(group=None, prefix=()):
@@ -35,6 +38,23 @@ def test_every_command_and_option_has_help(words, command, gancli) -> None:
         assert getattr(parameter, "help", None), f"{' '.join(words)}: {parameter.name} has no help"
     done = gancli(*words, "--help")
     assert done.status == 0 and done.out and not done.err
+
+
+@pytest.mark.parametrize(("words", "command"), commands())
+def test_every_command_s_help_shows_examples_that_parse(words, command, gancli) -> None:
+    shown = " ".join(gancli(*words, "--help").out.split())
+    assert "<bool>" not in shown
+    for example in EXAMPLES[command.name]:
+        assert example in shown
+        given = shlex.split(example.partition(" > ")[0])
+        assert given[: len(words) + 1] == ["gancli", *words]
+        command.make_context("it", given[len(words) + 1 :])
+
+
+def test_help_begins_with_what_is_needed_first(gancli) -> None:
+    out = gancli("--help").out
+    assert "<bool>" not in out and all(example in out for example in EXAMPLES["gancli"])
+    assert re.findall(r"^│ ([a-z][a-z-]+) ", out, re.MULTILINE)[:2] == ["train", "sample"]
 
 
 @pytest.mark.parametrize(("words", "command"), commands())
@@ -108,9 +128,18 @@ def test_every_mistake_of_every_file_at_once(gancli, tmp_path) -> None:
     assert done.out == "gan-digits: ok\n"
 
 
-def test_recipes_are_listed_and_printed(gancli) -> None:
-    listed = gancli("recipes").out.splitlines()
-    assert any(re.match(r"gan-digits +A GAN on ", line) for line in listed)
+def test_recipes_are_listed_by_family_and_printed(gancli, monkeypatch) -> None:
+    for width in (80, 60, 132):
+        monkeypatch.setenv("COLUMNS", str(width))
+        listed = gancli("recipes").out.splitlines()
+        assert max(map(len, listed)) <= width
+        assert any(re.match(r"  gan-digits +A GAN on ", line) for line in listed)
+        words = " ".join(line.strip() for line in listed)
+        assert all(" ".join([name, catalogue.summary(name)]) in re.sub(" +", " ", words) for name in catalogue.names())
+    families = [line.removesuffix(":") for line in listed if not line.startswith(" ")]
+    assert families == models.names()
+    gan = [line.split()[0] for line in listed[listed.index("gan:") + 1 : listed.index("pix2pix:")] if line[2] != " "]
+    assert gan[0] == "gan-digits" and gan[-1] == "gan-mnist", "those that need no data first"
     assert gancli("recipes", "gan-mnist").out.startswith("# The 2014 GAN on MNIST")
 
 

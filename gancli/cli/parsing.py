@@ -5,17 +5,21 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from gancli.cli.examples import epilogue
 from gancli.errors import UserError
 
 ORDER = (
-    *("init", "train", "sample", "data", "fetch", "evaluate", "eval-fid", "fit-features", "recipes", "validate"),
-    *("schema", "doctor"),
+    *("train", "sample", "init", "evaluate", "eval-fid", "data", "fetch", "recipes", "validate", "schema"),
+    *("fit-features", "doctor"),
 )
 """The commands as help lists them: in the order in which a newcomer needs them."""
 
 
 class Command(TyperCommand):
-    """A command that refuses an option given twice where it takes one value."""
+    """A command that refuses an option given twice where it takes one value; its help ends with examples."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings | {"epilog": epilogue(settings.get("name"))})
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the words after the command's name.
@@ -35,7 +39,10 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """A group that lists its commands in the order in which they are needed."""
+    """A group that lists its commands in the order in which they are needed; its help ends with examples."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings | {"epilog": epilogue(settings.get("name"))})
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The parameters; help names no type for a flag."""

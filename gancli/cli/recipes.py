@@ -1,6 +1,9 @@
 """`gancli recipes`, `gancli validate`, `gancli schema`: recipes without training."""
 
 import json
+import shutil
+import textwrap
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -12,15 +15,26 @@ from gancli.cli import app, door, parsing
 def recipes(
     name: Annotated[str | None, typer.Argument(help="A shipped recipe: print it, as the start of your own.")] = None,
 ) -> None:
-    """List the shipped recipes, or print one."""
+    """List the shipped recipes by family, those that need no data first, or print one."""
     from gancli import catalogue
 
     if name is not None:
         door.text(catalogue.text(name).removesuffix("\n"))
         return
-    width = max(map(len, catalogue.names()))
-    for shipped in catalogue.names():
-        door.result(f"{shipped:{width}}  {catalogue.summary(shipped)}")
+    families = sorted({catalogue.family(shipped) for shipped in catalogue.names()})
+    door.result(*(line for family in families for line in _listed(family)))
+
+
+def _listed(family: str) -> Iterator[str]:
+    """A family's shipped recipes with their summaries, wrapped to the terminal."""
+    from gancli import catalogue
+
+    column = 4 + max(map(len, catalogue.names()))
+    yield f"{family}:"
+    for shipped in catalogue.of_family(family):
+        head = f"  {shipped}".ljust(column)
+        width = max(shutil.get_terminal_size().columns, column + 20)
+        yield from textwrap.wrap(catalogue.summary(shipped), width, initial_indent=head, subsequent_indent=" " * column)
 
 
 @app.command(cls=parsing.Command)

@@ -48,7 +48,8 @@ def sample(
         typer.Option(
             help="A folder for PNG files named by seed, or a file: .zip, .npz, .png (grid), .gif (walk); "
             "for a model of points .csv or .npz. Of translations a folder for files of the inputs' names, formats and "
-            "sizes (JPEG at quality 95), a file where there is one input, or - for a PNG on stdout."
+            "sizes (JPEG at quality 95), a file where there is one input, or - for a PNG on stdout (default: samples, "
+            "grid.png, walk.gif or points.csv; of translations translated, or - for one from stdin)."
         ),
     ] = None,
     grid: Annotated[
