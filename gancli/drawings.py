@@ -4,6 +4,7 @@ import contextlib
 import io
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -33,7 +34,7 @@ class Drawings:
     def sheet(self, step: int, draw: Callable[[], Image.Image]) -> None:
         """Write the picture of the samples after a step."""
         path = self._run.samples / f"step-{step:08d}.png"
-        with self._warning(path.name):
+        with self._warning(path):
             png = io.BytesIO()
             draw().save(png, format="PNG", compress_level=1)
             files.write(path, png.getvalue())
@@ -46,19 +47,19 @@ class Drawings:
     def complete(self) -> None:
         """Draw the curves and the animation."""
         began = time.monotonic()
-        with self._warning(self._run.curves_file.name):
+        with self._warning(self._run.curves_file):
             draw_curves(self._run.metrics(), self._run.curves_file)
-        with self._warning("progress.gif"):
+        with self._warning(self._run.samples / "progress.gif"):
             animate(self._run)
         self._spent += time.monotonic() - began
 
     @contextlib.contextmanager
-    def _warning(self, name: str) -> Iterator[None]:
+    def _warning(self, path: Path) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # of matplotlib, Pillow, the network, the memory or the disk
             why = error.strerror if isinstance(error, OSError) and error.strerror else error
-            self._warn(f"{self._run.path / name}: could not be drawn: {why or type(error).__name__}")
+            self._warn(f"{path}: could not be drawn: {why or type(error).__name__}")
 
 
 def animate(run: Run) -> None:

@@ -99,7 +99,8 @@ def train(recipe: Recipe, dataset: Dataset | Known, run: Run, progress: Progress
                 recorder.drawings.complete()
             raise
         finally:
-            with contextlib.suppress(OSError):
+            # Of another error the user has a message already.
+            with contextlib.nullcontext() if status == "finished" else contextlib.suppress(OSError):
                 run.state_facts(status=status, finished=now(), step=recorder.step)
 
 

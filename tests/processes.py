@@ -133,6 +133,42 @@ def set_variables(variables: dict[str, str]) -> None:
     os.environ.update(variables)
 
 
+def surround(
+    descriptors: dict[int, str],
+    variables: dict[str, str],
+    rc: dict[str, Any],
+    writes: int | None,
+    evaluations: int | None,
+) -> None:
+    """Put a command into surroundings: streams, variables, settings of matplotlib, a full disk, failing evaluations.
+
+    Args:
+        descriptors: as for `redirect`.
+        variables: of the environment.
+        rc: settings of matplotlib, as a matplotlibrc makes them.
+        writes: files that the disk has room for; None has no end.
+        evaluations: of them succeed, and one after them fails; None fails never.
+    """
+    import matplotlib
+
+    from gancli import scoring
+
+    matplotlib.rcParams.update(rc)
+    set_variables(variables)
+    if writes is not None:
+        limit_writes(writes)
+    score, done = scoring.score_each, []
+
+    def failing(*arguments: Any, **named: Any) -> Any:
+        done.append(1)
+        if len(done) - 1 == evaluations:
+            raise RuntimeError("the evaluation broke")
+        return score(*arguments, **named)
+
+    scoring.score_each = failing
+    redirect(descriptors)
+
+
 def wait_for_a_file(fifo: str) -> None:
     """Let the decoding of images wait in a thread for a file that nobody writes."""
     from gancli.data import dataset

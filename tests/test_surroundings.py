@@ -2,17 +2,27 @@
 
 import hashlib
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
-from processes import Command, ignore_hangups, linger_in_saves, redirect, set_variables, wait_for_a_file
+from processes import (
+    Command,
+    ignore_hangups,
+    linger_in_saves,
+    redirect,
+    set_variables,
+    surround,
+    wait_for_a_file,
+)
 
 from gancli import scoring, weights
 from gancli.runs import Run
@@ -75,6 +85,16 @@ VARIABLES: dict[str, dict[str, str]] = {
     "LSF": {"LSB_JOBID": "1", "LSB_DJOB_RANKFILE": "x", "JSM_NAMESPACE_SIZE": "2", "JSM_NAMESPACE_LOCAL_RANK": "1"},
     "CUDA_VISIBLE_DEVICES": {"CUDA_VISIBLE_DEVICES": "7,x"},
 }
+
+
+RC: tuple[dict[str, Any], ...] = (
+    {},
+    {"text.usetex": True},
+    {"font.family": "none", "savefig.format": "svg"},
+    {"savefig.dpi": 1.0, "figure.constrained_layout.use": True},
+)
+WRITES = 18
+"""Files that a training of the tiny GAN writes, the decoded images aside."""
 
 
 def start(
@@ -189,10 +209,62 @@ def test_nohup_holds(plain: str, tmp_path: Path) -> None:
     assert digest(tmp_path / "run") == plain
 
 
+EVALUATED = ("evaluate.every=4", "evaluate.images=8", "evaluate.features=classifier")
+
+
+@pytest.mark.slow
+def test_campaign(tmp_path: Path) -> None:
+    """60 trainings in drawn surroundings: to the end with the same weights, or a checkpoint and a clear message."""
+
+    def train(out: Path, family: str, before: Any = None, *arguments: Any) -> Command:
+        sets = [word for some in EVALUATED for word in ("--set", some)] if family == "cyclegan" else []
+        recipe = tiny.write(family, out.parent)
+        words = ("--resume", out) if (out / "recipe.yaml").exists() else (recipe, "--out", out, *sets)
+        return Command(("train", *words, "-q"), out.with_suffix(f".{time.monotonic_ns()}.log"), before, *arguments)
+
+    plain = {}
+    for family in ("gan", "cyclegan"):
+        (tmp_path / family).mkdir()
+        assert train(tmp_path / family / "run", family).end().status == 0
+        plain[family] = digest(tmp_path / family / "run")
+
+    draw, counts = random.Random(0), Counter[str]()
+    kinds = [*STREAMS.values(), {}, {}, {}]
+    for n in range(60):
+        kind = "full disk" if n < WRITES else ("signal", "evaluation", "nothing")[n % 3]
+        family, out = "cyclegan" if kind == "evaluation" else "gan", tmp_path / str(n) / "run"
+        out.parent.mkdir()
+        streams = draw.choice(kinds)
+        room = n if kind == "full disk" else None
+        evaluations = draw.randrange(3) if kind == "evaluation" else None
+        variables = {**draw.choice([*VARIABLES.values()]), **draw.choice([*VARIABLES.values()])}
+        command = train(out, family, surround, streams, variables, draw.choice(RC), room, evaluations)
+        number = draw.choice((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+        if kind == "signal":
+            command.until((out / "checkpoints" / "previous.ckpt").exists)
+            for _ in range(draw.randrange(1, 4)):
+                command.send(number)
+        ended = command.end()
+
+        assert "Traceback" not in ended.said, (n, ended.said)
+        heard = 2 not in streams
+        if ended.status == 0:
+            assert kind != "evaluation" or not heard or "the evaluation failed, the training goes on" in ended.said
+        else:
+            assert ended.status == {"full disk": 1, "signal": 128 + number}[kind], (n, ended)
+            said = "No space left" if kind == "full disk" else f"{number.name} at step "
+            assert not heard or said in ended.said.splitlines()[-1], (n, ended.said)
+            assert train(out, family).end().status == 0, n
+        assert digest(out) == plain[family], n
+        counts[f"{kind}: {'to the end' if ended.status == 0 else 'a checkpoint and a message'}"] += 1
+    print(f"surroundings: {counts.total()} of 60: {dict(sorted(counts.items()))}")
+    assert counts.total() == 60
+
+
 def test_a_failed_evaluation_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gancli: Any) -> None:
     """The second of three; the others are kept, and the weights are those of a training without any."""
     recipe, calls = tiny.write("cyclegan", tmp_path), []
-    sets = ("--set", "evaluate.every=4", "--set", "evaluate.images=8", "--set", "evaluate.features=classifier")
+    sets = [word for some in EVALUATED for word in ("--set", some)]
     score = scoring.score_each
 
     def failing(*arguments: Any, **named: Any) -> Any:
@@ -214,8 +286,48 @@ def test_what_evaluation_finds_is_shown(tmp_path: Path, gancli: Any, cache: Path
     sets = ("--set", "evaluate.every=6", "--set", "evaluate.images=8", "--set", "evaluate.features=classifier")
     done = gancli("train", tiny.write("cyclegan", tmp_path), "--out", tmp_path / "run", *sets)
     lines = done.err.splitlines()
-    assert lines[0].startswith("fitting the classifier of evaluate.features 1 of ")
+    assert any(line.startswith("fitting the classifier of evaluate.features 1 of ") for line in lines)
     values = [row["fid"] for row in Run(tmp_path / "run").metrics() if "fid" in row]
     shown = [line for line in lines if " fid " in line]
     assert shown[0] == f"step 6: fid {values[0]:.4g}  (the best so far)"
     assert shown[1].startswith(f"step 12: fid {values[1]:.4g}")
+
+
+MATPLOTLIBRC = {
+    "usetex": b"text.usetex: True\n",
+    "unknown keys": b"foo: bar\nbaz\n",
+    "not UTF-8": b"\xff\xfe",
+    "a pipe": None,
+}
+
+
+@pytest.mark.parametrize("where", ["here", "variable", "home"])
+@pytest.mark.parametrize("kind", MATPLOTLIBRC)
+def test_matplotlib_reads_no_settings_of_the_user(kind: str, where: str, tmp_path: Path) -> None:
+    folder = tmp_path / ".config" / "matplotlib" if where == "home" else tmp_path
+    folder.mkdir(parents=True, exist_ok=True)
+    content = MATPLOTLIBRC[kind]
+    if content is None:
+        os.mkfifo(folder / "matplotlibrc")
+    else:
+        (folder / "matplotlibrc").write_bytes(content)
+    code = """
+from gancli import process
+process.prepare()
+import matplotlib
+assert matplotlib.rcParams["text.usetex"] is False and matplotlib.rcParams["backend"] == "agg"
+"""
+    here = tmp_path if where == "here" else "/"
+    variables = {"HOME": str(tmp_path), "MPLBACKEND": "nonsense", "GANCLI_CACHE": str(tmp_path / "cache")}
+    variables |= {"MATPLOTLIBRC": str(folder)} if where == "variable" else {}
+    root = str(Path(__file__).parent.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=here,
+        env={"PYTHONPATH": root, "PATH": os.environ["PATH"], **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
