@@ -274,7 +274,19 @@ class Adversarial(nn.Module, ABC):
         learned = {name: tensor for name, tensor in saved.items() if name not in watched}
         state.restore(learned, self, self._optimizers)
         self._watched = {n.removeprefix("watched."): list(tensor.to(self.device)) for n, tensor in watched.items()}
+        for player, optimizer in self._optimizers.items():
+            self.step = step
+            if (last := self._last_turn(player)) is not None:
+                self.step = last  # a learning rate stays as the player's last turn left it
+                self._schedule(optimizer)
         self.step = step
+
+    def _last_turn(self, player: Player) -> int | None:
+        """The step, counted from 0, of the player's last turn before this step."""
+        for step in range(self.step - 1, -1, -1):
+            if player == "discriminator" or self.generator_turns(step + 1) > self.generator_turns(step):
+                return step
+        return None
 
 
 class FromNoise(Adversarial):

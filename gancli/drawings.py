@@ -11,6 +11,7 @@ from PIL import Image
 
 from gancli import files, images
 from gancli.curves import draw_curves
+from gancli.lock import Lost
 from gancli.runs import Run
 
 SHARE = 0.01
@@ -33,11 +34,10 @@ class Drawings:
 
     def sheet(self, step: int, draw: Callable[[], Image.Image]) -> None:
         """Write the picture of the samples after a step."""
-        path = self._run.samples / f"step-{step:08d}.png"
-        with self._warning(path):
+        with self._warning(self._run.samples / f"step-{step:08d}.png"):
             png = io.BytesIO()
             draw().save(png, format="PNG", compress_level=1)
-            files.write(path, png.getvalue())
+            self._run.save_picture(step, png.getvalue())
 
     def refresh(self) -> None:
         """Draw the curves and the animation, unless their share of the time is used up."""
@@ -46,6 +46,7 @@ class Drawings:
 
     def complete(self) -> None:
         """Draw the curves and the animation."""
+        self._run.prove()
         began = time.monotonic()
         with self._warning(self._run.curves_file):
             draw_curves(self._run.metrics(), self._run.curves_file)
@@ -57,6 +58,8 @@ class Drawings:
     def _warning(self, path: Path) -> Iterator[None]:
         try:
             yield
+        except Lost:
+            raise
         except Exception as error:  # of matplotlib, Pillow, the network, the memory or the disk
             why = error.strerror if isinstance(error, OSError) and error.strerror else error
             self._warn(f"{path}: could not be drawn: {why or type(error).__name__}")
@@ -64,7 +67,7 @@ class Drawings:
 
 def animate(run: Run) -> None:
     """Make progress.gif of the pictures in samples/: the first, the last, and evenly chosen ones between them."""
-    paths = sorted(run.samples.glob("step-*.png"))
+    paths = list(run.pictures().values())
     chosen = np.unique(np.linspace(0, len(paths) - 1, min(FRAMES, len(paths))).round().astype(int))
     if paths:
         gif = io.BytesIO()

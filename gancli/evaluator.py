@@ -1,9 +1,13 @@
 """Evaluation during a training: the numbers, the best weights so far, and whether there is hope of better ones."""
 
+import contextlib
+import json
+import math
 from collections.abc import Callable, Mapping
 
-from gancli import records, scoring, subjects
+from gancli import records, scoring, subjects, weights
 from gancli.adversarial import Adversarial
+from gancli.checkpoints import Checkpoint
 from gancli.errors import UserError
 from gancli.from_images import FromImages
 from gancli.metrics.names import HEADLINES, HIGHER_IS_BETTER, NEED_LABELS
@@ -12,6 +16,8 @@ from gancli.runs import Run
 from gancli.subject import Subject
 
 SEED = 0
+VALUE = "best"
+"""The name in the header of best.safetensors of the value that made it the best."""
 
 
 class Evaluator:
@@ -23,14 +29,16 @@ class Evaluator:
     Args:
         model: whose recipe has `evaluate.every` set.
         run: keeps evaluations.jsonl and best.safetensors.
-        step: the step the training begins after; later evaluations of an earlier attempt do not count.
+        checkpoint: where the training continues; what came after it does not count.
         fitting: called with (steps done, steps in all) while a classifier is fitted to measure with.
 
     Raises:
         UserError: the data cannot be measured as the recipe asks.
     """
 
-    def __init__(self, model: Adversarial, run: Run, step: int, fitting: Callable[[int, int], None]) -> None:
+    def __init__(
+        self, model: Adversarial, run: Run, checkpoint: Checkpoint | None, fitting: Callable[[int, int], None]
+    ) -> None:
         recipe = model.recipe
         self._settings, self._run = recipe.evaluate, run
         self._reference = subjects.labelled(recipe, "train")
@@ -45,10 +53,32 @@ class Evaluator:
         )
         first = recipe.evaluate.metrics[0]
         self._judge, self._sign = HEADLINES[first][0], -1 if first in HIGHER_IS_BETTER else 1
-        self._best, self._without = float("inf"), 0
-        for line in run.training_evaluations():
-            if line["step"] <= step:
-                self._improves(records.number(line["values"][self._judge]))
+        self._best, self._without, self._kept = math.inf, 0, math.inf
+        if checkpoint is not None:
+            self._restore(checkpoint)
+
+    def state(self) -> str:
+        """What a checkpoint keeps: the best value so far, and how many evaluations brought nothing better since."""
+        best = {"best": self._best} if math.isfinite(self._best) else {}
+        return json.dumps(best | {"without": self._without})
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        try:
+            state = json.loads(checkpoint.facts["evaluator"])
+            self._best = float(state.get("best", math.inf))
+            self._without = int(state["without"])
+        except (KeyError, ValueError, TypeError, AttributeError):
+            # A checkpoint of version 0.1.0 leaves that to the lines of evaluations.jsonl.
+            for record in self._run.training_evaluations():
+                value = record["values"].get(self._judge)
+                if record["step"] <= checkpoint.step and isinstance(value, int | float | None):
+                    self._improves(records.number(value))
+        self._kept = self._best
+        # The best weights are written before the checkpoint: after a power failure they may be better than it knows.
+        with contextlib.suppress(KeyError, ValueError, UserError):
+            facts, _ = weights.describe(self._run.best_file)
+            if facts["run"] == checkpoint.facts["run"]:
+                self._kept = min(self._kept, self._sign * float(facts[VALUE]))
 
     def due(self, step: int) -> bool:
         """Whether this step is one to measure after."""
@@ -79,8 +109,10 @@ class Evaluator:
 
     def keep(self, model: Adversarial, record: Record) -> dict[str, float]:
         """Keep what was measured, and the weights if they are the best; returns what `columns` names."""
-        if self._improves(records.number(record["values"][self._judge])):
-            self._run.save_weights(model, best=True)
+        value = records.number(record["values"][self._judge])
+        if self._improves(value) and self._sign * value <= self._kept:
+            self._kept = self._sign * value
+            self._run.save_weights(model, best=True, facts={VALUE: repr(value)})
         self._run.append_evaluation(record, training=True)
         return {name: value for name in self.columns() if (value := record["values"][name]) is not None}
 

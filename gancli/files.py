@@ -4,10 +4,13 @@ import errno
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
+
+from gancli.errors import UserError
 
 
 def cache(name: str) -> Path:
@@ -76,23 +79,80 @@ def append(path: Path, text: str) -> None:
 
     Raises:
         OSError: with `path` and the bytes needed.
+        UserError: the file is a link, or has a second name elsewhere.
     """
     data = text.encode()
-    with _naming(path, len(data)), path.open("ab", buffering=0) as file:
-        before = file.tell()
-        if file.write(data) < len(data):  # a disk may take a part of it before it is full
-            file.truncate(before)
+    with _naming(path, len(data)), os.fdopen(open_own(path, os.O_RDWR | os.O_APPEND | os.O_CREAT), "r+b", 0) as file:
+        state = os.fstat(file.fileno())
+        if state.st_nlink > 1:
+            raise UserError(f"{path}: has a second name elsewhere, whose content would change too: put a copy here")
+        if state.st_size and os.pread(file.fileno(), 1, state.st_size - 1) != b"\n":
+            data = b"\n" + data  # the line before was cut short
+        if (file.write(data) or 0) < len(data):  # a disk may take a part of it before it is full
+            file.truncate(state.st_size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def is_file(path: Path) -> bool:
+    """Whether a regular file of this name is here itself, not a link to one."""
+    return _is(path, stat.S_ISREG)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder of this name is here itself, not a link to one."""
+    return _is(path, stat.S_ISDIR)
+
+
+def open_own(path: Path, flags: int = os.O_RDONLY) -> int:
+    """A descriptor of a regular file. Links are not followed, and no pipe is waited for.
+
+    Raises:
+        OSError: it cannot be opened.
+        UserError: it is a link, or anything else.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise UserError(f"{path}: is a link, and links are not followed here: remove it") from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UserError(f"{path}: is not a regular file: remove it")
+    return descriptor
+
+
+def read(path: Path) -> bytes:
+    """The content of a file that `open_own` opens."""
+    with os.fdopen(open_own(path), "rb") as file:
+        return file.read()
+
+
+def sync(*paths: Path) -> None:
+    """See that what was written to files, and the names in folders, are still there after a power failure."""
+    for path in paths:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            continue
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, those above it included, that is still there after a power failure."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync(path.parent)
 
 
 def rename(path: Path, name: Path) -> None:
     """Give a file another name in its folder, so that it has it after a power failure too."""
     path.replace(name)
-    descriptor = os.open(name.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)  # a name belongs to the folder, not to the file
-    finally:
-        os.close(descriptor)
+    sync(name.parent)  # a name belongs to the folder, not to the file
 
 
 def tidy(folder: Path) -> None:
@@ -105,6 +165,13 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is(path: Path, kind: Callable[[int], bool]) -> bool:
+    try:
+        return kind(path.lstat().st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 @contextmanager

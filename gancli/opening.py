@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gancli import devices, memory, models, recipe
+from gancli import devices, files, memory, models, recipe
 from gancli.errors import UserError
 from gancli.runs import Run
 
@@ -32,6 +32,8 @@ def weights_of(path: Path, *, best: bool = False) -> Path:
             raise UserError(f"--best: {path} is a file of weights itself: name the run, or leave --best out")
         return path
     file = Run(path).best_file if best else Run(path).weights_file
+    if file.is_symlink():
+        raise UserError(f"{file}: is a link, and links in a run are not followed: name the file that it leads to")
     if file.is_file():
         return file
     status = Run.open(path).status()
@@ -68,8 +70,8 @@ def open_model(path: Path, *, best: bool = False) -> "Adversarial":
 
     file = weights_of(path, best=best)
     metadata, forms = weights.describe(file)
-    if "recipe" not in metadata:
-        raise UserError(f"{file}: holds no recipe, as checkpoints do not: give the run or its model.safetensors")
+    if "seconds" in metadata or "recipe" not in metadata:
+        raise UserError(f"{file}: is a checkpoint, or holds no recipe: give the run or its model.safetensors")
     settings = models.validate(recipe.parse(metadata["recipe"], str(file)))
 
     # Built without memory at first, and without a discriminator in the end: nothing larger than the file is allocated,
@@ -96,11 +98,11 @@ def open_model(path: Path, *, best: bool = False) -> "Adversarial":
 
 def _load_discriminator(model: "Adversarial", run: Run) -> bool:
     """Give the model, which has no memory of its own yet, the discriminator of a run's checkpoint if there is one."""
-    if not run.last_checkpoint.is_file():
+    if not files.is_file(run.last_checkpoint):
         return False
     expected = model.discriminator.state_dict()
     size = sum(tensor.nbytes for tensor in [*expected.values(), *model.generator.state_dict().values()])
-    checkpoint, _ = run.load_checkpoint(8 * size + 2**20)
+    checkpoint, _ = run.load_checkpoint(8 * size + 2**20, mend=False)
     found = {} if checkpoint is None else checkpoint.tensors
     prefix = "weights.discriminator."
     tensors = {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}

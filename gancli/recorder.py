@@ -71,6 +71,7 @@ class Recorder(Callback):
         self.evaluator = evaluator
         self.steps = self.step if evaluator is not None and evaluator.hopeless else steps
         self.since = 0.0
+        self.seconds = checkpoint.seconds if checkpoint else 0.0
         self.witness: Witness | None = None
         self.drawings = Drawings(run, progress.warn)
 
@@ -91,7 +92,6 @@ class Recorder(Callback):
                 path = self.run.last_checkpoint
                 raise UserError(f"{path}: does not fit the recipe: {error}: start again with --force") from error
             self.checkpoint = None
-            self.run.cut(self.step)
         self.progress.begin(self.step, self.steps)
         self.stop_if_asked()
 
@@ -158,12 +158,10 @@ class Recorder(Callback):
         return self.step == self.steps
 
     def _save(self, model: Adversarial) -> None:
-        """Write the weights and a checkpoint.
-
-        The checkpoint comes last: if the process is killed between the two, the steps before it are taken again, and
-        lead to the same weights.
-        """
-        checkpoint = Checkpoint(self.step, time.monotonic() - self.since, model.state())
+        """Write the weights and a checkpoint, in the order that `gancli.checkpoints` describes."""
+        facts = {"evaluator": self.evaluator.state()} if self.evaluator is not None else {}
+        self.seconds = time.monotonic() - self.since
+        checkpoint = Checkpoint(self.step, self.seconds, model.state(), facts)
         if self.step:
             self.run.save_weights(model)
         self.run.save_checkpoint(checkpoint)

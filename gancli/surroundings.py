@@ -3,11 +3,15 @@
 import contextlib
 import ctypes
 import logging
+import os
 import platform
 import warnings
 from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from gancli.errors import UserError
@@ -16,17 +20,46 @@ from gancli.schema import Recipe
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 """glibc's names of what `mallopt` sets."""
+SWITCHES = (
+    *("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ONEDNN_CPU_ISA_HINTS", "DNNL_CPU_ISA_HINTS"),
+    *("ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR", "MKL_DYNAMIC"),
+    *("OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES", "NPY_ENABLE_CPU_FEATURES"),
+    *("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "CUBLAS_WORKSPACE_CONFIG", "CUDNN_DETERMINISTIC"),
+)
+"""Environment variables by which libraries choose other instructions, and so other roundings."""
+VECTORS = ("avx", "amx", "fma", "f16c", "sse4", "asimd", "sve", "bf16", "i8mm", "neon")
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED", "size calculation")
 
 
 def machine_facts(device: torch.device) -> dict[str, Any]:
-    """What the last bits of the weights depend on beside the recipe."""
+    """What the last bits of the weights depend on beside the recipe and the data."""
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "machine": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
+
+
+def environment(device: torch.device) -> dict[str, str]:
+    """All that the last bits of the weights depend on beside the recipe and the data, by name."""
+    facts = machine_facts(device) | {"processor": _processor(), "numpy": np.__version__, "gancli": version("gancli")}
+    if device.type == "cuda":
+        facts |= {"cuda": getattr(torch.version, "cuda", None), "cudnn": torch.backends.cudnn.version()}  # type: ignore[no-untyped-call]
+    facts |= {name: os.environ[name] for name in SWITCHES if os.environ.get(name)}
+    return {name: str(value) for name, value in facts.items()}
+
+
+def _processor() -> str:
+    """The processor's name and model, and the instructions for vectors that it knows."""
+    try:
+        first = Path("/proc/cpuinfo").read_text(errors="replace").partition("\n\n")[0]
+    except OSError:
+        return platform.processor() or platform.machine()
+    lines = dict(line.replace("\t", "").partition(":")[::2] for line in first.splitlines())
+    said = [lines.get(name, "").strip() for name in ("model name", "cpu family", "model", "stepping")]
+    flags = lines.get("flags", lines.get("Features", "")).split()
+    return " ".join([*filter(None, said), *sorted(flag for flag in flags if flag.startswith(VECTORS))])
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """train: a recipe and a run directory in, a trained run out; Lightning calls each step."""
 
 import contextlib
-from typing import Any, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -20,12 +20,14 @@ from gancli.data.store import Streamed
 from gancli.errors import UserError
 from gancli.evaluator import Evaluator
 from gancli.from_images import FromImages
+from gancli.lock import Lost
+from gancli.origin import Origin
 from gancli.process import hide_variables
 from gancli.recorder import Interrupted, Progress, Recorder
 from gancli.runs import Run
 from gancli.schema import Recipe
 from gancli.signals import Signals
-from gancli.surroundings import disk_in_words, keep_memory, machine_facts, memory_in_words, quieten
+from gancli.surroundings import disk_in_words, environment, keep_memory, machine_facts, memory_in_words, quieten
 from gancli.tables import now
 from gancli.trainable import Trainable
 
@@ -43,7 +45,14 @@ def build(recipe: Recipe) -> Adversarial:
     return model
 
 
-def train(recipe: Recipe, dataset: Dataset | Known, run: Run, progress: Progress, *, resume: bool) -> None:
+class Result(NamedTuple):
+    """How far a training has come."""
+
+    step: int
+    seconds: float
+
+
+def train(recipe: Recipe, dataset: Dataset | Known, run: Run, progress: Progress, *, resume: bool) -> Result:
     """Train to the recipe's last step and leave the run directory, which the caller holds, whole.
 
     Raises:
@@ -58,33 +67,30 @@ def train(recipe: Recipe, dataset: Dataset | Known, run: Run, progress: Progress
             model, lambda count: iter(_batches(model, dataset, 0, count)), progress.note
         )
     precision.allow_tf32(recipe.train.precision == "bf16")
+    digests = {"train": dataset.digest} if isinstance(dataset, Dataset) else {}
     if isinstance(model, FromImages) and isinstance(dataset, Dataset):
-        model.inputs = shown(recipe, dataset)
+        tested = load(recipe.data, "test") if "test" in splits_of(recipe.data) else dataset
+        digests["test"] = tested.digest
+        model.inputs = shown(recipe, tested)
     with disk_in_words(run), contextlib.ExitStack() as stack:
         checkpoint = _load(run, model, progress) if resume else None
         fitting = progress.counting("fitting the classifier of evaluate.features", "steps", at_once=True)
-        evaluator = (
-            Evaluator(model, run, checkpoint.step if checkpoint else 0, fitting) if recipe.evaluate.every else None
-        )
+        evaluator = Evaluator(model, run, checkpoint, fitting) if recipe.evaluate.every else None
         signals = stack.enter_context(Signals(wait=True))
         recorder = Recorder(run, progress, signals, checkpoint, recipe.train.steps, evaluator)
         trainer = _trainer(recipe, recorder)
         where = trainer.strategy.root_device
         batches = _batches(model, dataset, recorder.step, recorder.steps, where)
+        _begin(run, Origin(recipe, digests, environment(where)), model, checkpoint, progress, resume=resume)
         count = {"images": len(dataset)} if isinstance(dataset, Dataset) else {}
-        machine = machine_facts(where) | count
-        if resume:
-            _compare(machine, run.facts(), progress)
-        else:
-            run.clear()
-        run.check_room(_checkpoint_size(model))
-        run.write_recipe(recipe)
-        run.start_facts(recipe, machine)
+        run.start_facts(recipe, machine_facts(where) | count)
         status = "failed"
         try:
             if len(batches):
                 with memory_in_words(recipe):
                     trainer.fit(Trainable(model), batches)
+            elif checkpoint is not None:
+                _restore_weights(run, model, checkpoint)
             recorder.drawings.complete()
             recorder.stop_if_asked()
             status = "finished"
@@ -100,8 +106,9 @@ def train(recipe: Recipe, dataset: Dataset | Known, run: Run, progress: Progress
             raise
         finally:
             # Of another error the user has a message already.
-            with contextlib.nullcontext() if status == "finished" else contextlib.suppress(OSError):
+            with contextlib.nullcontext() if status == "finished" else contextlib.suppress(OSError, Lost):
                 run.state_facts(status=status, finished=now(), step=recorder.step)
+    return Result(recorder.step, recorder.seconds)
 
 
 def _batches(
@@ -115,9 +122,39 @@ def _batches(
     return Batches(dataset, *position, referenced=model.referenced, device=device)
 
 
-def shown(recipe: Recipe, dataset: Dataset) -> Batch:
-    """Up to 8 images of the test split, or of the training images where there is none, evenly spread and prepared."""
-    tested = load(recipe.data, "test") if "test" in splits_of(recipe.data) else dataset
+def _begin(
+    run: Run, origin: Origin, model: Adversarial, checkpoint: Checkpoint | None, progress: Progress, *, resume: bool
+) -> None:
+    """Make the directory ready to be written: nothing of an old run is touched before all that can fail is checked.
+
+    Raises:
+        UserError: the checkpoint is not of this run, recipe or data, or there is no room.
+    """
+    if checkpoint is not None:
+        notes = run.check_origin(origin, checkpoint)
+        notes += [*run.cut(checkpoint), *run.missing(checkpoint, origin.recipe)]
+        for text in notes:
+            progress.warn(text)
+    run.check_room(_checkpoint_size(model), resume=resume)
+    if not resume:
+        run.set_aside()
+    run.bind(origin, checkpoint)
+    run.write_recipe(origin.recipe)
+
+
+def _restore_weights(run: Run, model: Adversarial, checkpoint: Checkpoint) -> None:
+    """Write the file of weights of a training that has come to its end: it may be missing, or of another run."""
+    learned = {name: tensor for name, tensor in checkpoint.tensors.items() if name.startswith("weights.")}
+    try:
+        model.load_state_dict({name.removeprefix("weights."): tensor for name, tensor in learned.items()})
+    except RuntimeError as error:
+        raise UserError(f"{run.last_checkpoint}: does not fit the recipe: start again with --force") from error
+    model.step = checkpoint.step
+    run.save_weights(model)
+
+
+def shown(recipe: Recipe, tested: Dataset) -> Batch:
+    """Up to 8 images, evenly spread and prepared."""
     rows = min(8, *(len(array) for array in tested.images.values()))
     batch = {}
     for key, array in tested.images.items():
@@ -159,7 +196,7 @@ def _load(run: Run, model: Adversarial, progress: Progress) -> Checkpoint | None
     """The checkpoint to continue from; None if the training was killed before it wrote one."""
     checkpoint, warning = run.load_checkpoint(2 * _checkpoint_size(model))
     if warning:
-        progress.note(warning)
+        progress.warn(warning)
     steps = model.recipe.train.steps
     if checkpoint and checkpoint.step > steps:
         done = checkpoint.step
@@ -172,9 +209,3 @@ def _checkpoint_size(model: Adversarial) -> int:
     learned = [parameter for player in PLAYERS for parameter in getattr(model, player).parameters()]
     size: int = sum(tensor.nbytes for tensor in [*learned, *learned, *model.state_dict().values()])
     return size + 2**20
-
-
-def _compare(machine: dict[str, Any], before: dict[str, Any], progress: Progress) -> None:
-    changed = [f"{key}: {before[key]} -> {now}" for key, now in machine.items() if before.get(key, now) != now]
-    if changed:
-        progress.note(f"{', '.join(changed)}: the weights will not be to the bit those of an uninterrupted run")

@@ -44,6 +44,8 @@ ROOMS = [
     "tiles",
     "metrics",
     "tables",
+    "origin",
+    "replaced",
     "checkpoints",
     "lock",
     "runs",

@@ -295,5 +295,5 @@ def test_data_of_another_kind_is_the_mistake_not_its_fields(name: str, source: s
 def test_a_checkpoint_is_not_a_model(digits_run, gancli) -> None:
     checkpoint = digits_run / "checkpoints" / "last.ckpt"
     done = gancli("sample", checkpoint)
-    said = f"Error: {checkpoint}: holds no recipe, as checkpoints do not: give the run or its model.safetensors\n"
+    said = f"Error: {checkpoint}: is a checkpoint, or holds no recipe: give the run or its model.safetensors\n"
     assert (done.status, done.err) == (2, said)

@@ -54,13 +54,17 @@ def _train(
     if resume is not None:
         if out is not None or force:
             raise UserError("--resume continues a run where it is: leave out --out and --force")
+        Run(resume).recover()
         run = Run.open(resume)
-        settings = run.as_before(models.validate(read(catalogue.find(name) if name else run.recipe_file, sets)))
+        settings = run.as_before(models.validate(read(run.recipe_file, sets)))
+        if name:
+            run.check_same(models.validate(read(catalogue.find(name), ())).placed(), name)
     elif name is None:
         raise UserError("give a recipe (gancli recipes lists the shipped ones), or --resume RUN")
     else:
         settings = models.validate(read(catalogue.find(name), sets))
         run = Run(out or Path("runs") / Path(name).stem)
+        run.recover()
 
     settings = settings.placed()
 
@@ -81,9 +85,8 @@ def _train(
     with run.held(), progress:
         check()
         dataset = _load(settings, progress)
-        start(settings, dataset, run, progress, resume=resume is not None)
-    last = run.metrics()[-1]
-    result = {"run": str(run.path), "steps": int(last["step"]), "seconds": last["seconds"]}
+        done = start(settings, dataset, run, progress, resume=resume is not None)
+    result = {"run": str(run.path), "steps": done.step, "seconds": round(done.seconds, 3)}
     try:
         if as_json:
             door.result(json.dumps(result))
