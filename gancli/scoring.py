@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from gancli import devices, images, opening, records, subjects, theory
+from gancli import devices, images, memory, opening, records, subjects, theory
 from gancli.data.dataset import splits_of
 from gancli.data.settings import Distribution
 from gancli.errors import UserError
 from gancli.images import Pixels
 from gancli.metrics import classifier, evaluate, fid, names, networks, pairs, prdc
 from gancli.metrics.classifier import Classifier
-from gancli.metrics.features import Features, Progress, ProtocolEntries, Scores
+from gancli.metrics.features import Features, Progress, Scores
 from gancli.metrics.inception import Precision
 from gancli.metrics.moments import Statistics
 from gancli.metrics.names import PAIRS, Given
@@ -72,6 +72,7 @@ def training_data(settings: Recipe) -> tuple[Subject, Subject | None]:
     return subjects.labelled(settings, "train"), test
 
 
+@memory.in_words("while fitting a classifier on labelled images: use --features inception")
 def fitted(train: Subject, test: Subject | None, progress: Progress | None = None) -> Classifier:
     """The classifier of labelled images, from the cache where there is one.
 
@@ -145,27 +146,27 @@ def score(
     asked: list[Metric] = [name for name in names.METRICS if name in metrics]
     values: Scores = {}
     reasons: dict[str, str] = {}
-    protocol: ProtocolEntries = dict(subject.protocol)
-    warnings: list[str] = []
+    protocol, warnings = dict(subject.protocol), list[str]()
     compared = reference if PAIRS in metrics or names.NEED_REFERENCE & {*asked} else None
     if compared is not None:
-        protocol |= {f"reference_{name}": value for name, value in compared.protocol.items()}
+        protocol.update((f"reference_{name}", value) for name, value in compared.protocol.items())
         warnings += _turned(subject, compared)
 
     if asked:
         if features is None and not (subject.statistics and reference and reference.statistics):
             raise UserError(f"{asked[0]} needs a feature network: name one with --features")
         classes = _classes(features, subject, reference)
-        found = evaluate.evaluate(
-            subject.statistics or watched(subject, "measuring the images", told),
-            _reference(reference, asked, told),
-            features,
-            asked,
-            seed=seed,
-            bootstrap=bootstrap,
-            subject_labels=_labels(subject, classes, asked),
-            reference_labels=_labels(reference, classes, asked) if reference else None,
-        )
+        with subjects.within_memory(subject, reference, features, asked, bootstrap):
+            found = evaluate.evaluate(
+                subject.statistics or watched(subject, "measuring the images", told),
+                _reference(reference, asked, told),
+                features,
+                asked,
+                seed=seed,
+                bootstrap=bootstrap,
+                subject_labels=_labels(subject, classes, asked),
+                reference_labels=_labels(reference, classes, asked) if reference else None,
+            )
         values, reasons = found.values, found.reasons
         protocol |= found.protocol
         warnings += found.warnings

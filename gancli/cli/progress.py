@@ -11,6 +11,8 @@ from gancli.errors import printable
 
 LOSSES = ("discriminator_", "generator_")
 EVERY_SECONDS = 5
+MEASURED_SECONDS = 10
+"""After which it is said how long the rest takes, where that is hours."""
 LATELY = 60
 """Seconds over which the rate is taken."""
 
@@ -23,6 +25,7 @@ class Progress:
         self._bar: Any = None
         self._task: Any = None
         self._what = ""
+        self._starts: dict[str, tuple[float, int] | None] = {}
         self._printed = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -43,6 +46,7 @@ class Progress:
 
         def told(done: int, total: int) -> None:
             nonlocal announced
+            self._foretell(what, unit, done, total)
             if self._bar is None:
                 self._open(what, done, total)
             if self._bar is not None:
@@ -54,6 +58,16 @@ class Progress:
             announced = True
 
         return told
+
+    def _foretell(self, what: str, unit: str, done: int, total: int) -> None:
+        """Where the first seconds show that some work takes hours, say so, once."""
+        now = time.monotonic()
+        start = self._starts.setdefault(what, (now, done))
+        if start is not None and now - start[0] > MEASURED_SECONDS and done > start[1]:
+            self._starts[what] = None
+            rate = (done - start[1]) / (now - start[0])
+            if (left := (total - done) / rate / 3600) >= 1:
+                self.note(f"{what} {total:,} {unit} will take about {left:,.0f} hours at {rate:,.3g} {unit}/s")
 
     def passing(self, unit: str) -> Callable[[str, int, int], None]:
         """Who can be told of one pass after another: (what, done, total)."""

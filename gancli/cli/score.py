@@ -49,8 +49,8 @@ Split = Annotated[
         "learnt (default: train, or all images where there are no splits).",
     ),
 ]
-Count = Annotated[int | None, typer.Option(min=1, help="Images to generate (default: the recipe's).")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the first image, and of random subsets.")]
+Count = Annotated[int | None, typer.Option(min=1, max=2**62, help="Images to generate (default: the recipe's).")]
+Seed = Annotated[int, typer.Option(min=0, max=2**62, help="Seed of the first image, and of random subsets.")]
 Direction = Annotated[
     str | None,
     typer.Option(metavar="A-TO-B", help="Of a run that translates images, only this direction (default: each)."),
