@@ -5,12 +5,14 @@ import json
 import math
 from collections.abc import Callable, Mapping
 
+import numpy as np
+
 from gancli import records, scoring, subjects, weights
 from gancli.adversarial import Adversarial
 from gancli.checkpoints import Checkpoint
 from gancli.errors import UserError
 from gancli.from_images import FromImages
-from gancli.metrics.names import HEADLINES, HIGHER_IS_BETTER, NEED_LABELS
+from gancli.metrics.names import HEADLINES, HIGHER_IS_BETTER, LEAST, NEED_CLASSES, NEED_LABELS
 from gancli.records import Record
 from gancli.runs import Run
 from gancli.subject import Subject
@@ -51,6 +53,7 @@ class Evaluator:
             self._reference,
             progress=lambda done, all_, _: fitting(done, all_),
         )
+        self._check(model)
         first = recipe.evaluate.metrics[0]
         self._judge, self._sign = HEADLINES[first][0], -1 if first in HIGHER_IS_BETTER else 1
         self._best, self._without, self._kept = math.inf, 0, math.inf
@@ -100,12 +103,7 @@ class Evaluator:
 
     def measure(self, model: Adversarial) -> Record:
         """Measure the model."""
-        sides: Mapping[str, tuple[Subject, Subject | None]]
-        if isinstance(model, FromImages):
-            sides = subjects.comparisons(model, SEED, "test")
-        else:
-            sides = {"": (subjects.of_model(model, self._settings.images, SEED), self._reference)}
-        return scoring.score_each(sides, self._features, self._settings.metrics, seed=SEED)
+        return scoring.score_each(self._sides(model), self._features, self._settings.metrics, seed=SEED)
 
     def keep(self, model: Adversarial, record: Record) -> dict[str, float]:
         """Keep what was measured, and the weights if they are the best; returns what `columns` names."""
@@ -116,8 +114,42 @@ class Evaluator:
         self._run.append_evaluation(record, training=True)
         return {name: value for name in self.columns() if (value := record["values"][name]) is not None}
 
+    def _sides(self, model: Adversarial) -> Mapping[str, tuple[Subject, Subject]]:
+        if isinstance(model, FromImages):
+            return subjects.comparisons(model, SEED, "test")
+        return {"": (subjects.of_model(model, self._settings.images, SEED), self._reference)}
+
+    def _check(self, model: Adversarial) -> None:
+        """Refuse what no evaluation of this training could measure, and read each image that they all need once."""
+        metrics = self._settings.metrics
+        if (lacking := [*NEED_CLASSES & {*metrics}]) and not hasattr(self._features, "logits"):
+            raise UserError(f"evaluate.features: {lacking[0]} needs a network that knows classes, as inception does")
+        for name, (subject, reference) in self._sides(model).items():
+            try:
+                scoring.check({name: (subject, reference)}, metrics)
+                if "intra-fid" in metrics:
+                    _check_classes(subject, reference)
+            except UserError as error:
+                raise UserError(f"evaluate.metrics: {name + ': ' if name else ''}{error}") from error
+            subject.prepare(None)
+            reference.prepare(None)
+
     def _improves(self, value: float) -> bool:
         better = self._sign * value < self._best
         self._best = min(self._best, self._sign * value)
         self._without = 0 if better else self._without + 1
         return better
+
+
+def _check_classes(subject: Subject, reference: Subject) -> None:
+    """Refuse a class of too few images for the distance within it."""
+    real = reference.labels()
+    assert real is not None
+    wanted, counts = np.unique(real, return_counts=True)
+    generated = np.bincount(np.asarray(subject.labels(), np.int64), minlength=len(reference.classes))
+    for label, count in zip(wanted, counts, strict=True):
+        if min(count, generated[label]) < LEAST["intra-fid"]:
+            raise UserError(
+                f"intra-fid needs at least 2 images of each class on both sides: of {reference.classes[label]} there "
+                f"are {count:,} real ones and {generated[label]:,} generated ones: set evaluate.images higher"
+            )

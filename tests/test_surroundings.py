@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 
 import pytest
 import tiny
+import torch
+from PIL import Image
 from processes import (
     Command,
     ignore_hangups,
@@ -25,6 +28,8 @@ from processes import (
 )
 
 from gancli import scoring, weights
+from gancli.errors import UserError
+from gancli.metrics import evaluate, names
 from gancli.runs import Run
 
 Words = tuple[object, ...]
@@ -331,3 +336,63 @@ assert matplotlib.rcParams["text.usetex"] is False and matplotlib.rcParams["back
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "sets", "said"),
+    [
+        (
+            "cyclegan",
+            ["data.source=few"],
+            "fid needs at least 2 images on a side, there is 1",
+        ),
+        ("gan", ["evaluate.metrics=[prdc]", "evaluate.images=5"], "prdc needs at least 6 images on a side, there is 5"),
+        (
+            "gan",
+            ["evaluate.metrics=[is]", "evaluate.features=net.safetensors"],
+            "is needs a network that knows classes",
+        ),
+        ("stargan", ["evaluate.metrics=[fid-infinity]"], "fid-infinity needs at least 20 images on a side, there is"),
+    ],
+)
+def test_an_evaluation_that_cannot_run_is_refused_before_the_training(
+    recipe: str, sets: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gancli: Any
+) -> None:
+    """It was found at the first evaluation, and the run could not even be continued."""
+    monkeypatch.chdir(tmp_path)
+    for folder, count in (("trainA", 5), ("trainB", 5), ("testA", 1), ("testB", 2)):
+        (tmp_path / "few" / folder).mkdir(parents=True)
+        for n in range(count):
+            Image.new("RGB", (8, 8), (40 * n, 0, 0)).save(tmp_path / "few" / folder / f"{n}.png")
+    monkeypatch.setattr("gancli.metrics.networks.load", lambda *_, **__: types.SimpleNamespace(dimensions=2))
+    words = [word for some in ("evaluate.every=4", *sets) for word in ("--set", some)]
+    done = gancli("train", tiny.write(recipe, tmp_path), "--out", "run", "-q", *words)
+    assert done.status == 2 and done.err.count("\n") == 1 and said in done.err, done.err
+    assert not (tmp_path / "run").exists()
+
+
+class Network:
+    """Three pixels as features, two of them as classes."""
+
+    name, dimensions, protocol = "network", 3, {"network": "pixels"}
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        return images.flatten(1)[:, :3].float()
+
+    def logits(self, features: torch.Tensor) -> torch.Tensor:
+        return features[:, :2]
+
+
+@pytest.mark.parametrize("metric", names.METRICS)
+def test_the_least_number_of_images_is_the_least_that_can_be_measured(metric: names.Metric) -> None:
+    least = names.LEAST.get(metric, 1)
+
+    def measure(count: int) -> None:
+        images = torch.randint(0, 255, (count, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+        labels = torch.zeros(count, dtype=torch.long)
+        evaluate.evaluate([images], [images], Network(), [metric], subject_labels=labels, reference_labels=labels)
+
+    measure(least)
+    if least > 1:
+        with pytest.raises((UserError, KeyError)):  # which `check_served` comes before
+            measure(least - 1)

@@ -31,8 +31,9 @@ HEADLINES: dict[Metric, tuple[str, ...]] = {
 """The values of each metric that a curve is drawn of; the first says which of two models is the better one."""
 HIGHER_IS_BETTER: frozenset[Metric] = frozenset({"is", "prdc", "classes", "accuracy"})
 
-LEAST: dict[str, int] = {"fid": 2, "kid": 2, "is": 2, "fid-infinity": 20, "intra-fid": 2}
-"""Images that a side must have: two have a covariance, and fid-infinity begins with a tenth of the images."""
+LEAST: dict[str, int] = {"fid": 2, "kid": 2, "is": 2, "prdc": 6, "fid-infinity": 20, "intra-fid": 2}
+"""Images that a side must have: two have a covariance, fid-infinity begins with a tenth of the images, and prdc needs
+each image and its five nearest neighbours."""
 
 
 class Given(NamedTuple):
