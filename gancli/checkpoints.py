@@ -15,7 +15,7 @@ written again. The best weights alone may be newer than the checkpoint: they sta
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -40,9 +40,15 @@ class Checkpoint(NamedTuple):
 
 
 class Checkpoints:
-    """The folder of a run's checkpoints."""
+    """The folder of a run's checkpoints.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: its path.
+        prove: raises an error where the folder is no longer the training's own.
+    """
+
+    def __init__(self, folder: Path, prove: Callable[[], None] = lambda: None) -> None:
+        self._prove = prove
         self.folder = folder
         self.last = folder / "last.ckpt"
         self.previous = folder / "previous.ckpt"
@@ -58,6 +64,7 @@ class Checkpoints:
         metadata = {"step": str(checkpoint.step), "seconds": repr(checkpoint.seconds), "gancli": version("gancli")}
         watched = [name for name in checkpoint.tensors if name.startswith(WATCHED)]
         weights.write(self.next, checkpoint.tensors, checkpoint.facts | metadata | {"watched": json.dumps(watched)})
+        self._prove()
         if self.last.exists():
             self.last.replace(self.previous)
         files.rename(self.next, self.last)

@@ -74,8 +74,13 @@ def write(path: Path, content: bytes | str) -> None:
         file.write(data)
 
 
-def append(path: Path, text: str) -> None:
+def append(path: Path, text: str, check: Callable[[], None] = lambda: None) -> None:
     """Add whole lines to a file; after an error it is as it was.
+
+    Args:
+        path: of the file.
+        text: the lines.
+        check: called when the file is open: what it raises ends this before anything is written.
 
     Raises:
         OSError: with `path` and the bytes needed.
@@ -83,6 +88,7 @@ def append(path: Path, text: str) -> None:
     """
     data = text.encode()
     with _naming(path, len(data)), os.fdopen(open_own(path, os.O_RDWR | os.O_APPEND | os.O_CREAT), "r+b", 0) as file:
+        check()
         state = os.fstat(file.fileno())
         if state.st_nlink > 1:
             raise UserError(f"{path}: has a second name elsewhere, whose content would change too: put a copy here")

@@ -46,14 +46,16 @@ class Lock:
         try:
             yield
         finally:
-            with contextlib.suppress(OSError, Lost):
-                self.prove()
-                self.file.unlink()  # while it is held, so that nobody holds another in between
-                for empty in made:
-                    empty.rmdir()  # nothing came of it
-            for descriptor in self._held:
-                os.close(descriptor)
-            self._held = None
+            try:
+                with contextlib.suppress(OSError, Lost):
+                    self.prove()
+                    self.file.unlink()  # while it is held, so that nobody holds another in between
+                    for empty in made:
+                        empty.rmdir()  # nothing came of it
+            finally:
+                for descriptor in self._held:
+                    os.close(descriptor)
+                self._held = None
 
     def prove(self) -> None:
         """See that the directory is still this process's own; nothing where it is not held.

@@ -42,12 +42,12 @@ class Run:
         self.curves_file = path / "curves.png"
         self.samples = path / "samples"
         self.checkpoints = path / "checkpoints"
-        self._checkpoints = Checkpoints(self.checkpoints)
+        self._lock = Lock(path)
+        self._checkpoints = Checkpoints(self.checkpoints, self._lock.prove)
         self.last_checkpoint = self._checkpoints.last
         self.previous_checkpoint = self._checkpoints.previous
-        self._lock = Lock(path)
-        self._metrics = Metrics(self.metrics_file)
-        self._evaluations = Evaluations(self.evaluations_file)
+        self._metrics = Metrics(self.metrics_file, self._lock.prove)
+        self._evaluations = Evaluations(self.evaluations_file, self._lock.prove)
         written = (self.samples, self.metrics_file, self.evaluations_file, self.weights_file, self.best_file)
         first, last = (self.curves_file, self.facts_file), self.recipe_file
         self._replaced = Replaced(path, [file.name for file in (self.checkpoints, *written, *first, last)])

@@ -68,6 +68,7 @@ def disk_in_words(run: Run) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        run.prove()  # where the directory is gone, no disk is to blame
         what = f"{error.filename or run.path}: {error.strerror or error}"
         raise UserError(f"{what}: make room or repair it, then gancli train --resume {run.path}", 1) from error
 

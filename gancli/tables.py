@@ -4,7 +4,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,14 @@ class Table:
     """A file of lines that a training adds to, and a digest of what they say, times aside.
 
     A checkpoint keeps the digest, so that a resume knows whether the lines that it relies on are all there.
+
+    Args:
+        file: its path.
+        prove: raises an error where the file is no longer the training's own.
     """
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    def __init__(self, file: Path, prove: Callable[[], None] = lambda: None) -> None:
+        self.file, self._prove = file, prove
         self._digest = hashlib.sha256()
 
     @property
@@ -57,7 +61,7 @@ class Metrics(Table):
         written = {name: f"{v:.6g}" if isinstance(v, float) else str(v) for name, v in row.items() if v is not None}
         text = io.StringIO()
         csv.DictWriter(text, columns, lineterminator="\n").writerow(written)
-        files.append(self.file, text.getvalue())
+        files.append(self.file, text.getvalue(), self._prove)
         self._note_row(written)
 
     def columns(self) -> list[str]:
@@ -115,7 +119,7 @@ class Evaluations(Table):
     def append(self, evaluation: dict[str, Any], *, training: bool = False) -> None:
         """Add a line; one of the training is cut off with what else came after a checkpoint."""
         record = {"time": now(), "training": training} | evaluation
-        files.append(self.file, json.dumps(record, allow_nan=False) + "\n")
+        files.append(self.file, json.dumps(record, allow_nan=False) + "\n", self._prove)
         if training:
             self._note_record(record)
         else:

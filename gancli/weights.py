@@ -99,7 +99,7 @@ def describe(path: Path) -> tuple[Metadata, dict[str, Form]]:
             raise UserError(f"{path}: not a safetensors file, or cut short: copy it again")
         if start[8 : _PLACE.start] != _BEGIN:
             raise UserError(f"{path}: carries no checksum: not a file that gancli wrote")
-        with safe_open(path, "pt") as opened:
+        with path.open("rb") as file, safe_open(_readable(path, file.fileno()), "pt") as opened:
             slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118  it is no mapping
             forms = {name: Form(piece.get_dtype(), tuple(piece.get_shape())) for name, piece in slices.items()}
             return {name: text for name, text in opened.metadata().items() if name != "sha256"}, forms
@@ -158,6 +158,15 @@ def _digest(content: bytes) -> bytes:
     digest.update(b"0" * 64)
     digest.update(view[_PLACE.stop :])
     return digest.hexdigest().encode()
+
+
+def _readable(path: Path, descriptor: int) -> Path:
+    """A path that safetensors can open: it knows none that is not UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return Path(f"/proc/self/fd/{descriptor}")
+    return path
 
 
 def _bytes(tensor: Tensor) -> memoryview:
