@@ -10,6 +10,8 @@ import numpy as np
 from gancli import records, scoring, subjects, weights
 from gancli.adversarial import Adversarial
 from gancli.checkpoints import Checkpoint
+from gancli.data.enough import need_tested
+from gancli.data.settings import Data
 from gancli.errors import UserError
 from gancli.from_images import FromImages
 from gancli.metrics.names import HEADLINES, HIGHER_IS_BETTER, LEAST, NEED_CLASSES, NEED_LABELS
@@ -47,6 +49,9 @@ class Evaluator:
         labelled = isinstance(model, FromImages) or getattr(recipe, "conditional", False)
         if NEED_LABELS & {*recipe.evaluate.metrics} and not labelled:
             raise UserError("evaluate.metrics: accuracy and intra-fid need samples of known classes: conditional=true")
+        if isinstance(model, FromImages) and isinstance(recipe.data, Data):
+            domains = dict.fromkeys(domain for direction in model.directions.values() for domain in direction)
+            need_tested(recipe.data, tuple(domains))
         self._features = scoring.network(
             recipe.evaluate.features,
             self._reference,

@@ -15,7 +15,8 @@ from torch import Tensor
 from gancli import catalogue, fetch, files, images, memory, models, opening, recipe, runs
 from gancli.adversarial import Adversarial, FromNoise
 from gancli.data import sources, store
-from gancli.data.dataset import NO, Dataset, decode, form_of, load_domain, members, take_inventory
+from gancli.data.dataset import NO, Dataset, decode, form_of, load_domain, members
+from gancli.data.inventory import take_inventory
 from gancli.data.prepare import prepare
 from gancli.data.settings import Data, Distribution, Pairs, Unpaired
 from gancli.errors import UserError

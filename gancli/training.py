@@ -83,7 +83,8 @@ def train(recipe: Recipe, dataset: Dataset | Known, run: Run, progress: Progress
         batches = _batches(model, dataset, recorder.step, recorder.steps, where)
         _begin(run, Origin(recipe, digests, environment(where)), model, checkpoint, progress, resume=resume)
         count = {"images": len(dataset)} if isinstance(dataset, Dataset) else {}
-        run.start_facts(recipe, machine_facts(where) | count)
+        skipped = [bad._asdict() for bad in dataset.skipped] if isinstance(dataset, Dataset) else []
+        run.start_facts(recipe, machine_facts(where) | count | {"skipped": skipped})
         status = "failed"
         try:
             if len(batches):

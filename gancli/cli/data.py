@@ -38,22 +38,31 @@ def check(
         Path | None, typer.Option(metavar="PNG", help="Draw a contact sheet of what the networks will see.")
     ] = None,
     split: Annotated[str, typer.Option(help="The split that the preview shows.")] = "train",
+    force: Annotated[bool, typer.Option("--force", help="Replace a preview that is there already.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Open every image of a source and report what there is; exit 2 if one cannot be used."""
+    """Open every image of a source and report what there is; exit 2 if one cannot be used. Sizes are height×width."""
     from gancli import recipe
     from gancli.data import check as checking
+    from gancli.data import preview as drawing
 
     document = recipe.Document({"source": source}, {(): recipe.Place(source)})
-    document.update(recipe.read_options(set_ or []))
-    settings = recipe.validate(checking.KINDS[kind.value if kind else checking.guess(source)], document)
+    # What a recipe calls data.layout is layout here; both are understood.
+    document.update(recipe.read_options([option.removeprefix("data.") for option in set_ or []]))
+    likely = kind.value if kind else checking.guess(str(document.values["source"]), document.values)
+    settings = recipe.validate(checking.KINDS[likely], document)
+    if preview is not None:
+        drawing.check_place(preview, settings, force=force)
     with Progress() as progress:
         report = checking.check(settings, progress.counting("checking", "images"))
         if preview is not None:
-            checking.preview(settings, split, progress.counting("decoding", "images")).save(preview)
+            drawing.save(drawing.preview(settings, split, progress.counting("decoding", "images")), preview)
     door.text(json.dumps(report.as_json()) if as_json else report.text())
-    if not report.sound:
-        raise UserError(f"{source}: some images cannot be used: mend them, or train with data.on_bad_image=skip")
+    if not report.usable:
+        advice = (
+            "" if report.skips else ", or leave them out with --set data.on_bad_image=skip, here and in gancli train"
+        )
+        raise UserError(f"{source}: some images cannot be used: fix or remove them{advice}")
 
 
 @data.command(cls=parsing.Command)

@@ -134,6 +134,7 @@ def sample(
     from gancli import opening, turns
     from gancli.adversarial import FromNoise
     from gancli.data.settings import Domains
+    from gancli.data.sources import ignored, passed_over
     from gancli.from_images import FromImages
     from gancli.seeds import following
 
@@ -163,6 +164,8 @@ def sample(
     if as_json and place == noise.PIPE:
         raise UserError("--json: stdout takes the image: leave one of --json and --out - out")
     written, failed = _translate(job, aims, place, wanted.references, grid=grid, force=force)
+    if unused := ignored(job.source):
+        door.note(f"{job.source.where}: {passed_over(unused)}")
     if place != noise.PIPE:
         failures = [{"input": name, "reason": reason} for name, reason in failed]
         door.files(written, as_json=as_json, failed=failures)

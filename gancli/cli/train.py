@@ -104,6 +104,8 @@ def _load(settings: "Recipe", progress: Progress) -> "Dataset | Known":
     if isinstance(settings.data, Distribution):
         return of(settings.data)
     dataset = load(settings.data, "train", progress.counting("decoding", "images"))
+    for line in dataset.notes:
+        progress.note(line)
     dataset.need(settings.train.batch_size)
     return dataset
 

@@ -2,20 +2,20 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
 from gancli.data import dataset, splits, store
+from gancli.data.inventory import take_inventory
 from gancli.data.pixels import BadImage, Form, fit, halves
 from gancli.data.settings import Data, Images, Labelled, Pairs, Unpaired
-from gancli.data.sources import find
+from gancli.data.sources import by_extension, find, passed_over
 from gancli.data.store import Rows, Skipped, first_names
-from gancli.errors import UserError
+from gancli.errors import UserError, printable
 
 Kind = Literal["images", "pairs", "unpaired", "labelled"]
 KINDS: dict[Kind, type[Data]] = {"images": Images, "pairs": Pairs, "unpaired": Unpaired, "labelled": Labelled}
@@ -49,10 +49,11 @@ class Report:
         source: as it was given.
         kind: images, pairs, unpaired or labelled.
         splits: what each split holds.
-        sizes: how many images of each size, as width×height, the commonest first.
+        sizes: how many images of each size, as height×width, the commonest first.
         modes: how many images of each Pillow mode.
         duplicates: names of images with the same pixels.
-        ignored: names that stand outside every split.
+        ignored: names of files that are not read as images, and of images that stand outside every split.
+        skips: whether images that cannot be used are left out, by on_bad_image=skip.
         notes: what is worth knowing, a line each, with what to do about it.
     """
 
@@ -64,18 +65,26 @@ class Report:
     duplicates: list[list[str]] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    skips: bool = False
 
     @property
     def sound(self) -> bool:
         """Whether every image can be used."""
         return not any(split.skipped for split in self.splits.values())
 
+    @property
+    def usable(self) -> bool:
+        """Whether one can train on it: every image can be used, or those that cannot are left out."""
+        return self.sound or (self.skips and all(all(split.images.values()) for split in self.splits.values()))
+
     def as_json(self) -> dict[str, Any]:
         """Plain values, for `--json`."""
         values = asdict(self)
         for name, split in self.splits.items():
             values["splits"][name]["skipped"] = [skipped._asdict() for skipped in split.skipped]
-        return values | {"sound": self.sound}
+        del values["skips"]
+        extensions = by_extension(self.ignored)
+        return values | {"sound": self.sound, "usable": self.usable, "ignored_by_extension": extensions}
 
     def text(self) -> str:
         """For a person to read: a few lines."""
@@ -84,15 +93,16 @@ class Report:
             counts = " + ".join(f"{count:,}" for count in split.images.values())
             classes = ", ".join(f"{label} ({count:,})" for label, count in split.classes.items())
             lines.append(f"  {name:<12}{counts}{'  ' + classes if classes else ''}")
-        lines.append(f"  {'sizes':<12}{_commonest(self.sizes)}")
+        lines.append(f"  {'sizes':<12}{_commonest(self.sizes)} (height×width)")
         lines.append(f"  {'modes':<12}{_commonest(self.modes)}")
         lines.append(f"  {'duplicates':<12}{_groups(self.duplicates)}")
         bad = [skipped for split in self.splits.values() for skipped in split.skipped]
         lines.append(f"  {'unusable':<12}{f'{len(bad):,}: {first_names(bad)}' if bad else 'none'}")
         if self.ignored:
-            more = "…" if len(self.ignored) > LISTED else ""
-            lines.append(f"  {'ignored':<12}{len(self.ignored):,}: {', '.join(self.ignored[:LISTED])}{more}")
-        return "\n".join(lines + [f"  note: {note}" for note in self.notes])
+            more = ", …" if len(self.ignored) > LISTED else ""
+            names = ", ".join(self.ignored[:LISTED]) + more
+            lines.append(f"  {'ignored':<12}{passed_over(self.ignored)} ({names})")
+        return "\n".join(printable(line) for line in lines + [f"  note: {note}" for note in self.notes])
 
 
 class _Seen(NamedTuple):
@@ -104,28 +114,34 @@ class _Seen(NamedTuple):
     reason: str | None
 
 
-def guess(source: str) -> Kind:
+def guess(source: str, keys: Iterable[str] = ()) -> Kind:
     """The kind of a source whose kind nobody said: unpaired where it holds domains A and B, else images.
+
+    Args:
+        source: as data.source says it.
+        keys: fields of the data section that are set; where only some kinds have them, it is the first of those.
 
     Raises:
         UserError: there is no such source.
     """
     names = find(source, (64, 64), "images").names
     folders = {name.folder for name in map(splits.read, splits.below_root(names)) if name.split}
-    return "unpaired" if folders == {"A", "B"} else "images"
+    likely: Kind = "unpaired" if folders == {"A", "B"} else "images"
+    able = [kind for kind, section in KINDS.items() if {*keys} <= {*section.model_fields}]
+    return likely if likely in able or not able else able[0]
 
 
 def check(settings: Data, progress: store.Progress | None = None) -> Report:
     """Open every image of every split and say what there is.
 
     Args:
-        settings: the data section; `on_bad_image` is not asked.
+        settings: the data section.
         progress: called with (images done, images in all).
 
     Raises:
         UserError: there is no such source, or it holds nothing of this kind.
     """
-    inventory = dataset.take_inventory(settings)
+    inventory = take_inventory(settings)
     total = sum(len(rows) for groups in inventory.groups.values() for rows in groups)
     done = 0
     found: dict[str, Split] = {}
@@ -160,7 +176,7 @@ def check(settings: Data, progress: store.Progress | None = None) -> Report:
         found[split] = Split(images, _by_class(labels, inventory.classes), skipped)
 
     duplicates = [group for group in same.values() if len(group) > 1]
-    ordered = {f"{width}×{height}": count for (width, height), count in sizes.most_common()}
+    ordered = {f"{height}×{width}": count for (width, height), count in sizes.most_common()}
     return Report(
         settings.source,
         type(settings).__name__.lower(),
@@ -170,6 +186,7 @@ def check(settings: Data, progress: store.Progress | None = None) -> Report:
         [[name for _, name in group] for group in duplicates],
         inventory.ignored,
         list(_notes(settings, found, sizes, duplicates)),
+        settings.on_bad_image == "skip",
     )
 
 
@@ -188,7 +205,7 @@ def _looker(rows: Rows, form: Form) -> Callable[[int], _Seen]:
             return _Seen((), tuple(sizes), tuple(modes), str(error))
         except OSError as error:
             name = f"{rows.sources[0].where}/{rows.names(row)[0]}"
-            raise UserError(f"{name}: {error.strerror or error}: see to the disk, then try again", status=1) from error
+            raise UserError(f"{name}: {error.strerror or error}: check the disk, then try again", status=1) from error
         return _Seen(tuple(digests), tuple(sizes), tuple(modes), None)
 
     return look
@@ -229,14 +246,11 @@ def _notes(
     height, width = settings.size
     halved = 2 if isinstance(settings, Pairs) and settings.layout == "side-by-side" else 1
     if halved == 2 and all(w < 1.5 * h for w, h in sizes):
-        notes.append(
-            "no image is wider than high, as two side by side are: "
-            "set data.layout=folders if A and B are files of their own, or choose another kind"
-        )
+        notes.append(dataset.NO_HALVES)
     small = sum(count for (w, h), count in sizes.items() if w * ENLARGED < width * halved or h * ENLARGED < height)
     if small:
         notes.append(
-            f"{_images(small, 'is', 'are')} much smaller than image_size ({width}×{height}) and will be enlarged: "
+            f"{_images(small, 'is', 'are')} much smaller than image_size ({height}×{width}) and will be enlarged: "
             f"a smaller data.image_size trains faster and loses nothing"
         )
     return notes
@@ -256,89 +270,3 @@ def _groups(groups: list[list[str]]) -> str:
         return "none"
     text = "; ".join(" = ".join(group[:LISTED]) + ("…" if len(group) > LISTED else "") for group in groups[:LISTED])
     return f"{len(groups):,}: {text}" + ("; …" if len(groups) > LISTED else "")
-
-
-COLUMNS = 8
-TILE = 128
-
-
-def preview(settings: Data, split: str = "train", progress: store.Progress | None = None) -> Image.Image:
-    """A contact sheet of what the network will see of a split: a row for each class, pairs one above the other.
-
-    Images are prepared as in training (cropped, mirrored), from a fixed seed; those larger than 128 pixels are shown
-    at that size, those smaller at a whole multiple of theirs.
-
-    Raises:
-        UserError: as `dataset.load`, except that images that cannot be used are left out.
-    """
-    data = dataset.load(settings.model_copy(update={"on_bad_image": "skip"}), split, progress)
-    strips: list[tuple[str, list[NDArray[np.uint8]]]] = []
-    for title, key, places in _strips(data):
-        strips.append((title, [_tile(pixels) for pixels in _prepared(data, settings, key, places, split == "train")]))
-
-    font = ImageFont.load_default(14)
-    margin = 8 + max(round(font.getlength(title)) for title, _ in strips)
-    height, width = (max(tile.shape[axis] for _, tiles in strips for tile in tiles) for axis in (0, 1))
-    sheet = Image.new("RGB", (margin + COLUMNS * (width + 2), len(strips) * (height + 2)), "white")
-    draw = ImageDraw.Draw(sheet)
-    for row, (title, tiles) in enumerate(strips):
-        top = row * (height + 2)
-        draw.text((4, top + height // 2), title, "black", font, anchor="lm")
-        for column, tile in enumerate(tiles):
-            sheet.paste(Image.fromarray(tile), (margin + column * (width + 2), top))
-    return sheet
-
-
-def _strips(data: dataset.Dataset) -> list[tuple[str, str, NDArray[np.int64]]]:
-    """(title, key, places) of each row of the sheet: at most eight images, spread over the split."""
-
-    def spread(places: NDArray[np.int64]) -> NDArray[np.int64]:
-        return places[np.linspace(0, len(places) - 1, min(COLUMNS, len(places))).astype(np.int64)]
-
-    if data.labels is not None:
-        members = [
-            np.flatnonzero(data.labels == n if data.labels.ndim == 1 else data.labels[:, n])
-            for n in range(len(data.classes))
-        ]
-        named = zip(data.classes, members, strict=True)
-        return [(name, "image", spread(places)) for name, places in named if len(places)][:20]
-    every = {key: np.arange(len(array)) for key, array in data.images.items()}
-    if "image" in data.images:
-        return [("", "image", spread(part)) for part in np.array_split(every["image"], 8) if len(part)]
-    if data.matched:
-        return [(key, key, spread(part)) for part in np.array_split(every["a"], 4) if len(part) for key in "ab"]
-    return [(key, key, spread(part)) for key in "ab" for part in np.array_split(every[key], 4) if len(part)]
-
-
-def _prepared(
-    data: dataset.Dataset, settings: Data, key: str, places: NDArray[np.int64], training: bool
-) -> NDArray[np.uint8]:
-    """N×H×W×C, as the network sees it, back in 8 bits."""
-    import torch
-
-    from gancli.data.prepare import prepare
-
-    with torch.random.fork_rng(devices=[]):
-        # One seed for all rows: the two of a pair are cropped and mirrored alike.
-        torch.manual_seed(0)
-        batch = {key: torch.from_numpy(np.array(data.images[key][places])).permute(0, 3, 1, 2)}
-        images = prepare(batch, settings, training)[key]
-    return images.add(1).mul(127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-
-
-def _tile(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """One image as RGB, at the size it is shown."""
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    if image.mode == "RGBA":
-        # Transparency shows as the chequered ground that picture editors use.
-        squares = np.indices((image.height, image.width)).sum(axis=0) // 8 % 2
-        ground = Image.fromarray(np.where(squares, 200, 255).astype(np.uint8)).convert("RGBA")
-        image = Image.alpha_composite(ground, image)
-    longest = max(image.size)
-    if longest > TILE:
-        image.thumbnail((TILE, TILE), Image.Resampling.LANCZOS)
-    elif longest <= TILE // 2:
-        image = image.resize(
-            (image.width * (TILE // longest), image.height * (TILE // longest)), Image.Resampling.NEAREST
-        )
-    return np.asarray(image.convert("RGB"))

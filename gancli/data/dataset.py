@@ -2,22 +2,29 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gancli import files
-from gancli.data import attributes, shapes, splits, store
-from gancli.data.pixels import Form
-from gancli.data.settings import Data, Distribution, Domains, Images, Labelled, Pairs, Unpaired
-from gancli.data.sources import Source, find
-from gancli.data.store import Pixels, Rows, Skipped
+from gancli.data import store
+from gancli.data.inventory import Inventory, take_inventory
+from gancli.data.pixels import BadImage, Form
+from gancli.data.settings import Data, Distribution, Domains, Pairs, Unpaired
+from gancli.data.sources import passed_over
+from gancli.data.store import Pixels, Skipped
 from gancli.errors import UserError
 
+LOOKED_AT = 8
+"""Images of pairs that are looked at for their shape."""
+LISTED = 20
+"""Images that are named where some are left out; run.json names all."""
+NO_HALVES = (
+    "no image is wider than high, as two side by side are: set data.layout=folders if A and B are files of their own"
+)
 NO = "no "
 """Before the name of an attribute: the domain of the images without it."""
 
@@ -33,6 +40,7 @@ class Dataset:
         names: relative names, in the images' order and with their keys.
         skipped: what was left out, and why.
         matched: row i of every array belongs together; false where a and b are two domains that need not match.
+        notes: what a user should know before training on it, a line each.
         contents: digest of the decoded pixels by key, as the cache knows it; of a domain, those of the whole split.
     """
 
@@ -43,6 +51,7 @@ class Dataset:
     skipped: list[Skipped] = field(default_factory=list)
     matched: bool = True
     contents: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def digest(self) -> str:
@@ -74,25 +83,6 @@ class Dataset:
             raise UserError(
                 f"train.batch_size: {batch_size} is more than the {fewest} training images: set it to {fewest} or less"
             )
-
-
-@dataclass(frozen=True)
-class Inventory:
-    """What a source offers, before any image is decoded.
-
-    Args:
-        groups: by split, the rows that are gathered together: one group, or one for each domain.
-        labels: a label for each row of each split, or None; indices of classes, or 0 and 1 for each attribute.
-        classes: names of the classes or attributes.
-        problems: by split, the images that fit nowhere: unmatched, or without attributes.
-        ignored: names that stand outside every split.
-    """
-
-    groups: dict[str, list[Rows]]
-    labels: dict[str, NDArray[Any]] | None = None
-    classes: tuple[str, ...] = ()
-    problems: dict[str, list[Skipped]] = field(default_factory=dict)
-    ignored: list[str] = field(default_factory=list)
 
 
 def load(settings: Data | Distribution, split: str = "train", progress: store.Progress | None = None) -> Dataset:
@@ -178,7 +168,7 @@ def decode(settings: Data, inventory: Inventory, split: str, progress: store.Pro
         count = f"{len(skipped):,} images" if len(skipped) > 1 else "an image"
         raise UserError(
             f"data.source: {settings.source}: {count} of the {split} split cannot be used: "
-            f"{store.first_names(skipped)}: mend or remove them, or set data.on_bad_image=skip"
+            f"{store.first_names(skipped)}: fix or remove them, or leave them out with --set data.on_bad_image=skip"
         )
     if not all(len(array) for array in images.values()):
         raise UserError(
@@ -190,192 +180,39 @@ def decode(settings: Data, inventory: Inventory, split: str, progress: store.Pro
         images = {"a": images["b"], "b": images["a"]}
         names = {"a": names["b"], "b": names["a"]}
         contents = {"a": contents["b"], "b": contents["a"]}
-    return Dataset(images, labels, inventory.classes, names, skipped, not isinstance(settings, Unpaired), contents)
+    matched = not isinstance(settings, Unpaired)
+    notes = _notes(settings, inventory, split, skipped)
+    return Dataset(images, labels, inventory.classes, names, skipped, matched, contents, notes)
+
+
+def _notes(settings: Data, inventory: Inventory, split: str, skipped: Sequence[Skipped]) -> list[str]:
+    notes = []
+    if inventory.ignored:
+        notes.append(f"{settings.source}: {passed_over(inventory.ignored)}")
+    if skipped:
+        count = f"{len(skipped):,} images" if len(skipped) > 1 else "1 image"
+        verb = "are" if len(skipped) > 1 else "is"
+        named = store.first_names(skipped, LISTED)
+        notes.append(f"{settings.source}: {count} of the {split} split {verb} left out: {named}")
+    if isinstance(settings, Pairs) and settings.layout == "side-by-side" and (note := no_two_halves(inventory, split)):
+        notes.append(note)
+    return notes
+
+
+def no_two_halves(inventory: Inventory, split: str) -> str | None:
+    """A note where the first images of a split do not look like two side by side."""
+    (rows,) = inventory.groups[split]
+    for row in range(min(LOOKED_AT, len(rows))):
+        with suppress(BadImage, OSError):
+            image = rows.sources[0].open(int(rows.indices[row, 0]))
+            if image.width >= 1.5 * image.height:
+                return None
+    return NO_HALVES
 
 
 def form_of(settings: Data, size: tuple[int, int]) -> Form:
     """What the settings bring every image to, at this height and width."""
     return Form(*size, settings.channels, settings.crop, settings.resize, settings.background)
-
-
-def take_inventory(settings: Data) -> Inventory:
-    """What the source offers to this kind of data, found by names alone.
-
-    Raises:
-        UserError: there is no such source, or nothing of this kind in it.
-    """
-    match settings:
-        case Pairs():
-            return _pairs(settings)
-        case Unpaired():
-            return _unpaired(settings)
-        case Labelled() if settings.attributes:
-            return _with_attributes(settings, settings.attributes)
-        case Domains() | Images():
-            return _with_classes(settings)
-        case _:
-            raise TypeError(f"no kind of data: {type(settings).__name__}")
-
-
-class _Side(NamedTuple):
-    """A source with its names taken apart."""
-
-    source: Source
-    names: Sequence[splits.Name]
-
-
-def _side(settings: Data, source: str, task: shapes.Task) -> _Side:
-    found = find(source, settings.training_size, task)
-    return _Side(found, [splits.read(name) for name in splits.below_root(found.names)])
-
-
-def _ignored(side: _Side, parts: dict[str, list[int]]) -> list[str]:
-    used = {place for places in parts.values() for place in places}
-    return [name for place, name in enumerate(side.source.names) if place not in used]
-
-
-def _rows(keys: tuple[str, ...], source: Source, places: Sequence[int]) -> Rows:
-    return Rows(keys, (source,), np.array(places, dtype=np.int64).reshape(-1, 1))
-
-
-# Images, Domains and Labelled: classes by folder, or attributes by file.
-
-
-def _with_classes(settings: Data) -> Inventory:
-    wanted = isinstance(settings, Domains)
-    side = _side(settings, settings.source, "labelled" if wanted else "images")
-    parts = splits.divide(side.names, settings.holdout)
-    _need_train(settings, parts)
-    used = [side.names[place] for places in parts.values() for place in places]
-    classes = tuple(sorted({name.folder for name in used}, key=splits.natural))
-    labelled = len(classes) > 1 and "" not in classes
-    if wanted and not labelled:
-        found = f"one class only ({classes[0]})" if classes[0] and len(classes) == 1 else "images outside class folders"
-        raise UserError(
-            f"data.source: {settings.source} holds {found}: give a folder for each domain, or name data.attributes"
-        )
-    if wanted and (empty := _empty_folder(settings.source)) is not None:
-        raise UserError(f"data.source: {empty} is empty: put images of the domain there, or remove it")
-    groups = {split: [_rows(("image",), side.source, places)] for split, places in parts.items()}
-    ignored = _ignored(side, parts)
-    if not labelled:
-        return Inventory(groups, ignored=ignored)
-    number = {name: index for index, name in enumerate(classes)}
-    labels = {
-        split: np.array([number[side.names[place].folder] for place in places], dtype=np.int64)
-        for split, places in parts.items()
-    }
-    return Inventory(groups, labels, classes, ignored=ignored)
-
-
-def _empty_folder(source: str) -> str | None:
-    """A folder below the source that holds nothing at all."""
-    return next((place for place, folders, inside in os.walk(files.expand(source)) if not folders + inside), None)
-
-
-def _with_attributes(settings: Labelled, wanted: tuple[str, ...]) -> Inventory:
-    side = _side(settings, settings.source, "images")
-    table = attributes.read(settings.source, settings.attribute_file, wanted)
-    groups: dict[str, list[Rows]] = {}
-    labels: dict[str, NDArray[Any]] = {}
-    problems: dict[str, list[Skipped]] = {}
-    parts = splits.divide(side.names, settings.holdout)
-    _need_train(settings, parts)
-    for split, places in parts.items():
-        values = [(place, table.find(side.source.names[place])) for place in places]
-        known = [(place, value) for place, value in values if value is not None]
-        groups[split] = [_rows(("image",), side.source, [place for place, _ in known])]
-        labels[split] = np.array([value for _, value in known], dtype=np.uint8).reshape(-1, len(wanted))
-        problems[split] = [
-            Skipped(side.source.names[place], f"not in {table.where}") for place, value in values if value is None
-        ]
-    return Inventory(groups, labels, wanted, problems, _ignored(side, parts))
-
-
-# Pairs and Unpaired.
-
-
-def _pairs(settings: Pairs) -> Inventory:
-    if settings.layout == "side-by-side":
-        side = _side(settings, settings.source, "pairs")
-        parts = splits.divide(side.names, settings.holdout)
-        _need_train(settings, parts)
-        halves = {split: [_rows(("a", "b"), side.source, places)] for split, places in parts.items()}
-        return Inventory(halves, ignored=_ignored(side, parts))
-
-    sides = _two_sides(settings, settings.source_b)
-    by_split = [_by_split(side, folder, settings.holdout) for side, folder in sides]
-    sources = tuple(side.source for side, _ in sides)
-    groups: dict[str, list[Rows]] = {}
-    problems: dict[str, list[Skipped]] = {}
-    for split in dict.fromkeys([*by_split[0], *by_split[1]]):
-        problems[split], tables = [], []
-        for (side, folder), parts in zip(sides, by_split, strict=True):
-            table: dict[str, int] = {}
-            for place in parts.get(split, []):
-                name = side.names[place]
-                stem = name.stem if folder or not name.folder else f"{name.folder}/{name.stem}"
-                if stem in table:
-                    twin = side.source.names[table[stem]]
-                    problems[split].append(Skipped(side.source.names[place], f"has the name of {twin}"))
-                else:
-                    table[stem] = place
-            tables.append(table)
-        for here, there, source in zip(tables, reversed(tables), sources, strict=True):
-            alone = [source.names[place] for stem, place in here.items() if stem not in there]
-            problems[split] += [Skipped(name, "has no partner of its name on the other side") for name in alone]
-        both = [(place, tables[1][stem]) for stem, place in tables[0].items() if stem in tables[1]]
-        if both:
-            groups[split] = [Rows(("a", "b"), sources, np.array(both, dtype=np.int64))]
-    if not groups:
-        first = next((found[0].name for found in problems.values() if found), "")
-        raise UserError(
-            f"data.source: no name on one side is found on the other ({first}): give A and B the same names"
-        )
-    _need_train(settings, groups)
-    return Inventory(groups, problems=problems)
-
-
-def _unpaired(settings: Unpaired) -> Inventory:
-    sides = _two_sides(settings, settings.source_b)
-    by_split = [_by_split(side, folder, settings.holdout) for side, folder in sides]
-    groups = {
-        split: [
-            _rows((key,), side.source, parts[split])
-            for key, (side, _), parts in zip("ab", sides, by_split, strict=True)
-        ]
-        for split in by_split[0]
-        if split in by_split[1]
-    }
-    _need_train(settings, groups)
-    return Inventory(groups)
-
-
-def _two_sides(settings: Pairs | Unpaired, source_b: str | None) -> list[tuple[_Side, str]]:
-    """Each side with the folder it is confined to: A and B of one source, or all of two."""
-    task: shapes.Task = "unpaired" if isinstance(settings, Unpaired) else "images"
-    if source_b is not None:
-        return [(_side(settings, settings.source, task), ""), (_side(settings, source_b, task), "")]
-    side = _side(settings, settings.source, task)
-    domains = settings.domains if isinstance(settings, Unpaired) else ("A", "B")
-    if missing := [domain for domain in domains if not any(name.folder == domain for name in side.names)]:
-        raise UserError(
-            f"data.source: {settings.source} holds no domain {missing[0]}: "
-            f"name its folders trainA, trainB, testA, testB, name them in data.domains, or B by data.source_b"
-        )
-    return [(side, domain) for domain in domains]
-
-
-def _by_split(side: _Side, folder: str, holdout: float) -> dict[str, list[int]]:
-    places = [place for place, name in enumerate(side.names) if not folder or name.folder == folder]
-    # A and B of one name must fall on the same side of the holdout, so the domain's letter has no part in the hash.
-    names = [side.names[place]._replace(folder="") if folder else side.names[place] for place in places]
-    return {split: [places[n] for n in found] for split, found in splits.divide(names, holdout).items()}
-
-
-def _need_train(settings: Data, parts: dict[str, Any]) -> None:
-    if not parts.get("train"):
-        raise UserError(f"data.source: {settings.source} has no images to train on: put them in a folder train")
 
 
 def _need_every_domain(settings: Data, labels: NDArray[Any], names: Sequence[str]) -> None:

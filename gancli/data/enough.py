@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from gancli.data.dataset import load, load_domain, members, splits_of, take_inventory
+from gancli.data.dataset import load, load_domain, members, splits_of
+from gancli.data.inventory import take_inventory
 from gancli.data.settings import Data
 from gancli.errors import UserError
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from gancli.data import splits, store
 from gancli.data.check import Kind
-from gancli.data.dataset import Inventory, take_inventory
+from gancli.data.inventory import Inventory, take_inventory
 from gancli.data.pixels import BadImage, halves
 from gancli.data.settings import Data, Images, Labelled, Pairs, Unpaired
 from gancli.data.sources import find

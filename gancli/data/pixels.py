@@ -1,5 +1,6 @@
 """From an encoded image file to the uint8 pixels that a network sees: decoding, orientation, colour, size."""
 
+import importlib
 import struct
 import warnings
 import zlib
@@ -7,11 +8,32 @@ from dataclasses import dataclass
 from typing import IO, Literal
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
-from PIL import Image, ImageColor, UnidentifiedImageError
+from PIL import Image, ImageColor, UnidentifiedImageError, features
 
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+
+def _formats() -> tuple[frozenset[str], tuple[str, ...], tuple[str, ...]]:
+    """The formats that can be read here: AVIF where Pillow was built with it, HEIC where pillow-heif is installed."""
+    extensions = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+    formats, decoders = ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"], [PIL.__version__]
+    if features.check("avif"):
+        extensions |= {".avif"}
+        formats.append("AVIF")
+    try:
+        pillow_heif = importlib.import_module("pillow_heif")
+        pillow_heif.register_heif_opener()
+        extensions |= {".heic", ".heif"}
+        formats.append("HEIF")
+        decoders.append(str(pillow_heif.__version__))
+    except Exception:
+        pass  # absent, or broken: whatever an optional package raises must not end the program
+    return frozenset(extensions), tuple(formats), tuple(decoders)
+
+
+HEIC_HINT = "pip install 'gancli[heif]' reads .heic"
+EXTENSIONS, FORMATS, DECODERS = _formats()
+"""What a file's name may end with, Pillow's names of the formats, and the versions of what decodes them."""
 MAX_PIXELS = 80_000_000
 """Larger than the cameras training images come from; an image of this size takes 240 MB to decode."""
 
@@ -83,7 +105,7 @@ def decode(file: IO[bytes], *, upright: bool = True) -> Image.Image:
         image = Image.open(file, formats=FORMATS)
         width, height = image.size
         if width * height > MAX_PIXELS:
-            raise BadImage(f"{width:,} × {height:,} pixels: more than {MAX_PIXELS:,}, reduce it first")
+            raise BadImage(f"{height:,} × {width:,} pixels (height × width): more than {MAX_PIXELS:,}, reduce it first")
         deep = any(";16" in str(tile.args) for tile in image.tile)
         animated = _is_animated(image)
         image.load()
@@ -124,7 +146,7 @@ def fit(image: Image.Image, form: Form) -> NDArray[np.uint8]:
     left, top, width, height = 0.0, 0.0, float(image.width), float(image.height)
     if form.crop is not None:
         if min(image.size) < form.crop:
-            raise BadImage(f"{image.width} × {image.height} pixels: smaller than the crop of {form.crop}")
+            raise BadImage(f"{image.height} × {image.width} pixels: smaller than the crop of {form.crop}")
         left, top, width, height = (width - form.crop) // 2, (height - form.crop) // 2, form.crop, form.crop
 
     target = (form.width, form.height)

@@ -10,7 +10,8 @@ import re
 import stat
 import zipfile
 from array import array
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -21,7 +22,7 @@ from gancli import fetch, files
 from gancli.data import digits, reading, shapes
 from gancli.data.arrays import idx, idx_members, npy, npz, stamp_of
 from gancli.data.cifar import cifar, cifar_members
-from gancli.data.pixels import EXTENSIONS, BadImage, decode
+from gancli.data.pixels import EXTENSIONS, HEIC_HINT, BadImage, decode
 from gancli.data.places import is_built_in
 from gancli.data.settings import DISTRIBUTIONS
 from gancli.errors import UserError
@@ -32,6 +33,8 @@ MAX_FILE_BYTES = 2**30
 LARGE_ENTRY_BYTES = 16 * 2**20
 MAX_RATIO = 200
 MAX_DEPTH = 64
+LISTED = 12
+"""Extensions that a line names."""
 
 
 class Source(Protocol):
@@ -103,6 +106,25 @@ def _number(count: str) -> int:
     return number
 
 
+def ignored(source: Source) -> list[str]:
+    """The files of a folder or a zip that are not read as images, by name."""
+    return list(source.ignored) if isinstance(source, Folder | Zip) else []
+
+
+def by_extension(names: Iterable[str]) -> dict[str, int]:
+    """How many files there are of each extension, the commonest first."""
+    return dict(Counter(PurePosixPath(name).suffix.lower() or "without extension" for name in names).most_common())
+
+
+def passed_over(names: Sequence[str]) -> str:
+    """A line about files that are not read, by extension."""
+    counts = by_extension(names)
+    some = ", ".join(f"{count:,} {extension}" for extension, count in list(counts.items())[:LISTED])
+    more = ", …" if len(counts) > LISTED else ""
+    hint = f"; {HEIC_HINT}" if {".heic", ".heif"} & {*counts} - EXTENSIONS else ""
+    return f"{len(names):,} file{' is' if len(names) == 1 else 's are'} not used: {some}{more}{hint}"
+
+
 def _fetched(name: str) -> Source:
     fetch.check(name)
     place = fetch.place(name)
@@ -120,7 +142,8 @@ def _folder(path: Path) -> Source:
     folder = Folder(path)
     if not folder.names:
         known = " ".join(sorted(extension.lstrip(".") for extension in EXTENSIONS))
-        raise UserError(f"data.source: {path} holds no images ({known}): give the folder that does")
+        what = f"; {passed_over(folder.ignored)}" if folder.ignored else ""
+        raise UserError(f"data.source: {path} holds no images ({known}){what}: give the folder that does")
     return folder
 
 
@@ -148,7 +171,9 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.where = str(path)
         self._root, self._place = path, path.resolve()
-        found = sorted(_walk(path, "", ()))
+        self.ignored: list[str] = []
+        found = sorted(_walk(path, "", (), self.ignored))
+        self.ignored.sort()
         self.names: Sequence[str] = [name for name, _ in found]
         self._stats = array("q", [number for _, numbers in found for number in numbers])
 
@@ -169,8 +194,10 @@ class Folder:
             raise BadImage((error.strerror or "cannot be read").lower()) from error
 
 
-def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, tuple[int, int, int]]]:
-    """Names and (size, time of content, time of change) of the images below a folder."""
+def _walk(
+    folder: Path, prefix: str, above: tuple[tuple[int, int], ...], others: list[str]
+) -> Iterator[tuple[str, tuple[int, int, int]]]:
+    """Names and (size, time of content, time of change) of the images below a folder; other files go to `others`."""
     here = folder.stat()
     if (here.st_dev, here.st_ino) in above or len(above) > MAX_DEPTH:
         return
@@ -183,7 +210,7 @@ def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iter
             with suppress(OSError):
                 directory = entry.is_dir()
             if directory:
-                yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", above)
+                yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", above, others)
             elif PurePosixPath(entry.name).suffix.lower() in EXTENSIONS:
                 try:
                     found = entry.stat()
@@ -191,6 +218,8 @@ def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iter
                     # A link to nothing is an image that cannot be read, and is named as one.
                     found = entry.stat(follow_symlinks=False)
                 yield prefix + entry.name, (found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+            else:
+                others.append(prefix + entry.name)
 
 
 class Zip:
@@ -219,6 +248,8 @@ class Zip:
         entries = [entry for entry in self._zip.infolist() if _is_image(entry)]
         self._entries = sorted(entries, key=lambda entry: entry.filename)
         self.names: Sequence[str] = [entry.filename for entry in self._entries]
+        others = [entry.filename for entry in self._zip.infolist() if not entry.is_dir() and not _is_image(entry)]
+        self.ignored = sorted(name for name in others if not _is_hidden(name))
         if not self.names:
             raise UserError(f"data.source: {path} holds no images: give a zip that does")
         if len(set(self.names)) < len(self.names):
@@ -250,9 +281,12 @@ class Zip:
 
 
 def _is_image(entry: zipfile.ZipInfo) -> bool:
-    path = PurePosixPath(entry.filename)
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-    return not entry.is_dir() and not hidden and path.suffix.lower() in EXTENSIONS
+    name = entry.filename
+    return not entry.is_dir() and not _is_hidden(name) and PurePosixPath(name).suffix.lower() in EXTENSIONS
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
 
 
 def _fault(entry: zipfile.ZipInfo) -> str | None:

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-import PIL
 from numpy.typing import NDArray
 
 from gancli import files
 from gancli.data import kept, reading
-from gancli.data.pixels import BadImage, Form, fit, halves
+from gancli.data.pixels import DECODERS, BadImage, Form, fit, halves
 from gancli.data.sources import Source
 from gancli.errors import UserError
 
@@ -76,14 +75,14 @@ class Rows:
             images = [source.open(int(index)) for source, index in zip(self.sources, self.indices[row], strict=True)]
         except OSError as error:
             name = f"{self.sources[0].where}/{self.names(row)[0]}"
-            raise UserError(f"{name}: {error.strerror or error}: see to the disk, then try again", status=1) from error
+            raise UserError(f"{name}: {error.strerror or error}: check the disk, then try again", status=1) from error
         if len(images) < len(self.keys):
             images = list(halves(images[0]))
         return tuple(fit(image, form) for image in images)
 
     def key(self, form: Form | None) -> str:
         """A digest of all that the pixels depend on; without a form, those of the images as they are."""
-        digest = hashlib.sha256(json.dumps([VERSION, PIL.__version__, self.keys, form and asdict(form)]).encode())
+        digest = hashlib.sha256(json.dumps([VERSION, DECODERS, self.keys, form and asdict(form)]).encode())
         for source, indices in zip(self.sources, self.indices.T, strict=True):
             digest.update(source.where.encode(errors="surrogateescape"))
             for index in indices:

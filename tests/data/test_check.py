@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gancli.data.check import KINDS, check, guess, preview
+from gancli.data.check import KINDS, check, guess
+from gancli.data.preview import preview
 from gancli.data.settings import Images, Labelled, Pairs, Unpaired
 from gancli.errors import UserError
 
@@ -31,7 +32,7 @@ def test_report_counts_names_and_says_what_to_do(mixed):
     report = check(Labelled(source=str(mixed), image_size=16, channels=3))
     assert report.splits["train"].classes == {"cat": 8, "dog": 3} and report.splits["test"].images == {"image": 3}
     assert report.splits["train"].skipped == [("train/cat/bad.jpg", "empty file")] and not report.sound
-    assert report.sizes == {"30×20": 8, "31×20": 5, "9×9": 1} or report.sizes["9×9"] == 1
+    assert report.sizes == {"20×30": 8, "20×31": 5, "9×9": 1} or report.sizes["9×9"] == 1
     assert report.modes == {"RGB": 13, "L": 1}
     assert [set(group) for group in report.duplicates] == [{"train/cat/0.png", "test/cat/again.bmp"}]
     assert report.ignored == ["outside.png"]

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from gancli.data import arrays, dataset
+from gancli.data.inventory import take_inventory
 from gancli.data.settings import Data, Domains, Images, Pairs, Unpaired
 
 BASE: dict[str, Any] = {"image_size": (8, 12)}
@@ -55,7 +56,7 @@ def test_settings_that_change_pixels_change_the_key(capsys):
     compared = 0
     for kind, source in BUILT_IN:
         for settings in variants(kind, source):
-            inventory = dataset.take_inventory(settings)
+            inventory = take_inventory(settings)
             for split, groups in inventory.groups.items():
                 form = dataset.form_of(settings, settings.training_size if split == "train" else settings.size)
                 for rows in groups:

@@ -101,7 +101,7 @@ def test_resize_meets_another_aspect(resize, left, top):
 def test_crop_takes_the_central_square_and_refuses_less():
     got = fit(striped(60, 90), Form(30, 30, crop=30))
     assert (got == [0, 255, 0]).all()
-    with pytest.raises(BadImage, match="20 × 60 pixels: smaller than the crop of 30"):
+    with pytest.raises(BadImage, match="60 × 20 pixels: smaller than the crop of 30"):
         fit(striped(60, 20), Form(30, 30, crop=30))
 
 

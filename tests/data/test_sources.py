@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gancli.data.dataset import load, splits_of, take_inventory
+from gancli.data.dataset import load, splits_of
+from gancli.data.inventory import take_inventory
 from gancli.data.settings import Images, Labelled, Pairs, Unpaired
 from gancli.errors import UserError
 

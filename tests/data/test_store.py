@@ -131,7 +131,7 @@ def test_bad_images_are_all_named_or_skipped_and_remembered(tmp_path, decodes):
 
 
 def test_many_images_of_one_fault_are_one_short_line(tmp_path):
-    with pytest.raises(UserError, match=r"12 images .*: 00\.png \(40 × 30 pixels: smaller than.*\); and 11 more: mend"):
+    with pytest.raises(UserError, match=r"12 images .*: 00\.png \(30 × 40 pixels: smaller than.*\); and 11 more: fix"):
         load(images(photographs(tmp_path / "set"), crop=100))
 
 
