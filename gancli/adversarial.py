@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from gancli import losses, state, weights
+from gancli import finite, losses, state, weights
 from gancli.augment import augment
 from gancli.data.prepare import prepare
-from gancli.errors import UserError
+from gancli.finite import Diverged
 from gancli.schema import Recipe, RecipeFromNoise
+from gancli.watched import Watched
 
 Batch = dict[str, Tensor]
 Terms = dict[str, Tensor]
@@ -28,13 +29,6 @@ PLAYERS: tuple[Player, Player] = ("discriminator", "generator")
 def position_seed(*position: int | str) -> int:
     """A 32-bit seed that is a function of the position alone: neighbours get unrelated streams of random numbers."""
     return int.from_bytes(hashlib.blake2b(repr(position).encode(), digest_size=4).digest())
-
-
-class Diverged(UserError):
-    """A number is not finite: the training cannot go on as it is."""
-
-    def __init__(self, step: int, what: str) -> None:
-        super().__init__(f"diverged at step {step}: {what} is not finite", status=3)
 
 
 class Adversarial(nn.Module, ABC):
@@ -64,7 +58,7 @@ class Adversarial(nn.Module, ABC):
         self.step = 0
         self.average: nn.Module | None = None
         self._batch: Batch = {}
-        self._watched: dict[str, list[Tensor]] = {}
+        self._watched = Watched()
         self._owned: dict[Player, list[nn.Parameter]] = {}
         self._optimizers: dict[Player, torch.optim.Optimizer] = {}
         self._doubt: Tensor | float = 0.0
@@ -138,35 +132,45 @@ class Adversarial(nn.Module, ABC):
         self._schedule(optimizer)
         optimizer.zero_grad()
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
-        self._check(player, terms)
+        doubtful = self._check(player, terms)
         optimizer.step()
+        if doubtful:
+            self._name_culprit(self.step + 1, player, terms)
         self.watch(**{f"{player}_{name}": term for name, term in terms.items()})
 
     def _schedule(self, optimizer: torch.optim.Optimizer) -> None:
         """Let the learning rates fall linearly to 0 over the last `decay_steps`."""
-        train = self.recipe.train
-        if train.decay_steps:
-            factor = min(1.0, (train.steps - self.step) / train.decay_steps)
-            for group in optimizer.param_groups:
-                group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+        for group in optimizer.param_groups:
+            group["lr"] = group.setdefault("initial_lr", group["lr"]) * self._rate(self.step)
 
-    def _check(self, player: Player, terms: Terms) -> None:
+    def _rate(self, step: int) -> float:
+        """The share of the learning rates that a step has: a function of its number and the recipe alone.
+
+        A decay that is longer than the training lasts as long as the training.
+        """
+        train = self.recipe.train
+        decay = min(train.decay_steps, train.steps)
+        return min(1.0, (train.steps - step) / decay) if decay else 1.0
+
+    def _check(self, player: Player, terms: Terms) -> bool:
         """Stop before a number that is not finite reaches the weights: one Adam step would keep it there for good.
 
         A sum is finite only if everything in it is, and costs one pass; only if it is not, the culprit is looked for.
+        Gradients are squared first, because optimizers average their squares, which overflow long before them.
+
+        Returns:
+            Whether a sum was not finite although all numbers are, so that the optimizer's may not be after its step.
         """
         owned = self._owned[player]
-        found = [
-            *terms.values(),
-            *(p.grad for p in owned if p.grad is not None),
-            *owned,
-            *_floats(self._batch).values(),
-        ]
-        total = torch.stack([tensor.detach().sum(dtype=torch.float32) for tensor in found]).sum()
+        gradients = [parameter.grad for parameter in owned if parameter.grad is not None]
+        sums = [t.detach().sum(dtype=torch.float32) for t in (*terms.values(), *owned, *_floats(self._batch).values())]
+        total = torch.stack([*sums, *torch._foreach_norm(gradients)]).sum()
         if self._asynchronous:
             self._doubt = self._doubt + total * 0  # once not finite, it stays so
         elif not math.isfinite(total.item()):
             self._name_culprit(self.step + 1, player, terms)
+            return True
+        return False
 
     @property
     def _asynchronous(self) -> bool:
@@ -184,33 +188,42 @@ class Adversarial(nn.Module, ABC):
         if isinstance(self._doubt, Tensor) and not math.isfinite(self._doubt.item()):
             for player in PLAYERS:
                 self._name_culprit(self.step, player, {})
-            raise Diverged(self.step, "a turn's sum of losses, gradients and weights")
+            raise Diverged(self.step, "a sum of losses, weights or squared gradients")
         self._doubt = 0.0
 
     def _name_culprit(self, step: int, player: Player, terms: Terms) -> None:
-        """Say what is not finite, causes before their effects: a weight, the input, a term of the loss, a gradient."""
-        gradients = {n: p.grad for n, p in getattr(self, player).named_parameters() if p.grad is not None}
-        for tensors, what in (
-            *((dict(getattr(self, p).named_parameters()), f"the {p}'s weight") for p in PLAYERS),
-            (_floats(self._batch), "the input"),
-            (terms, f"the {player}'s loss term"),
-            (gradients, f"the {player}'s gradient of"),
-        ):
-            if (name := weights.not_finite(tensors)) is not None:
-                raise Diverged(step, f"{what} '{name}'")
+        """Stop if a number is not finite, and say which, causes before their effects."""
+        finite.check(step, *(finite.Part(f"the {p}'s weight", getattr(self, p).named_parameters()) for p in PLAYERS))
+        named = dict(getattr(self, player).named_parameters())
+        kept = self._optimizers[player].state
+        finite.check(
+            step,
+            finite.Part("the input", self._batch.items()),
+            finite.Part(f"the {player}'s loss term", terms.items()),
+            finite.Part(f"the {player}'s gradient of", ((n, p.grad) for n, p in named.items() if p.grad is not None)),
+            finite.Part(f"the {player}'s mean of squared gradients of", finite.squares(named, kept)),
+        )
 
     def _update_average(self, average: nn.Module) -> None:
         # The decay grows to its value over the first turns, so that the initial weights are soon forgotten.
         turns = self.generator_turns(self.step + 1)
         decay = min(cast(float, self.recipe.train.ema), (1 + turns) / (10 + turns))
-        torch._foreach_lerp_(list(average.parameters()), [p.detach() for p in self._owned["generator"]], 1 - decay)
-        for ours, theirs in zip(average.buffers(), self.generator.buffers(), strict=True):
-            ours.copy_(theirs)
+
+        # BatchNorm's statistics are averaged as weights are: those of the generator itself are of other weights.
+        ours = list[Tensor](average.parameters())
+        theirs = [parameter.detach() for parameter in self._owned["generator"]]
+        for mine, its in zip(average.buffers(), self.generator.buffers(), strict=True):
+            if mine.is_floating_point():
+                ours.append(mine)
+                theirs.append(its)
+            else:
+                mine.copy_(its)
+        torch._foreach_lerp_(ours, theirs, 1 - decay)
 
     def watch(self, **observations: Tensor) -> None:
         """Note tensors of any shape under their names; `observed` averages them over the interval."""
         for name, tensor in observations.items():
-            self._watched.setdefault(name, []).append(tensor.detach())
+            self._watched.add(name, tensor)
 
     def watch_logits(self, real: Tensor, fake: Tensor) -> None:
         """Watch D(x), D(G(z)) and how often the discriminator is right about each, from its logits."""
@@ -222,22 +235,23 @@ class Adversarial(nn.Module, ABC):
 
     def means(self) -> dict[str, float]:
         """The mean of everything watched since the last call, by name."""
-        means = {name: _means(tensors).mean() for name, tensors in self._watched.items()}
-        self._watched = {}
-        values = torch.stack(list(means.values())).tolist() if means else []
-        return dict(zip(means, values, strict=True))
+        return self._watched.take()
 
     def observed(self) -> dict[str, float]:
-        """The means of what was watched, and the learning rates.
+        """The means of what was watched, and the learning rates of the last step, whoever had a turn in it.
 
         Raises:
             Diverged: a number was not finite.
         """
         self.check()
-        rates = {
-            f"learning_rate_{player}": optimizer.param_groups[0]["lr"] for player, optimizer in self._optimizers.items()
-        }
-        return self.means() | rates
+        means = self.means()
+        if (name := next((name for name, mean in means.items() if not math.isfinite(mean)), None)) is not None:
+            raise Diverged(self.step, f"the mean of '{name}'")
+        rates = {}
+        for player, optimizer in self._optimizers.items():
+            group = optimizer.param_groups[0]
+            rates[f"learning_rate_{player}"] = group.get("initial_lr", group["lr"]) * self._rate(self.step - 1)
+        return means | rates
 
     @abstractmethod
     def sheet(self) -> tuple[Tensor, int]:
@@ -256,9 +270,10 @@ class Adversarial(nn.Module, ABC):
         """
         self.check()
         learned = state.collect(self, self._optimizers)
-        if (name := weights.not_finite(learned)) is not None:
+        watched = {f"watched.{name}": tensor for name, tensor in self._watched.state().items()}
+        if (name := weights.not_finite(learned | watched)) is not None:
             raise Diverged(self.step, f"'{name}'")
-        return learned | {f"watched.{name}": _means(tensors) for name, tensors in self._watched.items()}
+        return learned | watched
 
     def load_state(self, saved: Mapping[str, Tensor], step: int) -> None:
         """Continue from `state()` as it was after `step` steps.
@@ -269,24 +284,10 @@ class Adversarial(nn.Module, ABC):
             ValueError: it is the state of another model.
         """
         watched = {name: tensor for name, tensor in saved.items() if name.startswith("watched.")}
-        if any(tensor.ndim != 1 or tensor.dtype != torch.float32 for tensor in watched.values()):
-            raise ValueError("what was watched is no list of numbers")
         learned = {name: tensor for name, tensor in saved.items() if name not in watched}
+        self._watched.restore({name.removeprefix("watched."): t for name, t in watched.items()}, self.device)
         state.restore(learned, self, self._optimizers)
-        self._watched = {n.removeprefix("watched."): list(tensor.to(self.device)) for n, tensor in watched.items()}
-        for player, optimizer in self._optimizers.items():
-            self.step = step
-            if (last := self._last_turn(player)) is not None:
-                self.step = last  # a learning rate stays as the player's last turn left it
-                self._schedule(optimizer)
         self.step = step
-
-    def _last_turn(self, player: Player) -> int | None:
-        """The step, counted from 0, of the player's last turn before this step."""
-        for step in range(self.step - 1, -1, -1):
-            if player == "discriminator" or self.generator_turns(step + 1) > self.generator_turns(step):
-                return step
-        return None
 
 
 class FromNoise(Adversarial):
@@ -384,10 +385,6 @@ class FromNoise(Adversarial):
 
 def _floats(batch: Batch) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in batch.items() if tensor.is_floating_point()}
-
-
-def _means(tensors: Sequence[Tensor]) -> Tensor:
-    return torch.stack([tensor.float().mean() for tensor in tensors])
 
 
 def _seed(device: torch.device, seed: int) -> None:

@@ -1,5 +1,6 @@
 """What a training keeps: rows, pictures and checkpoints, written between two steps."""
 
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -110,7 +111,9 @@ class Recorder(Callback):
                 row |= self.witness.measure()
             row |= measured
             blank = self.evaluator.columns() if self.evaluator is not None else ()
-            self.run.append_metrics(row | {name: row.get(name) for name in blank})
+            cells = row | {name: row.get(name) for name in blank}
+            # What cannot be measured, as of points at infinity, stays empty.
+            self.run.append_metrics({n: v if v is not None and math.isfinite(v) else None for n, v in cells.items()})
         if step % settings.samples_every == 0 or self.complete:
             self.drawings.sheet(step, lambda: self._picture(model))
             if not self.complete:

@@ -28,9 +28,10 @@ class Train(Settings):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """The same recipe with the same seed gives the same weights."""
     decay_steps: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
-    """Steps at the end over which the learning rates fall linearly to 0."""
+    """Steps at the end over which the learning rates fall linearly to 0; all steps where the training is shorter."""
     ema: Share | None = None
-    """Decay per step of the averaged generator that is sampled and scored; null samples the generator itself."""
+    """Decay of the averaged generator that is sampled and scored, in each of the generator's turns; it grows to this
+    value over the first turns, as (1 + n) / (10 + n). null samples the generator itself."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """Arithmetic of the networks: float32; bf16, bfloat16 where it is safe; or auto, the faster of the two, as measured
     before the training starts (float32 for points, and where the training is too short to measure). The run's recipe
@@ -47,7 +48,8 @@ class TrainFromNoise(Train):
     """How long to train, and how, for families that start from noise."""
 
     ema: Share | None = 0.999
-    """Decay per step of the averaged generator that is sampled and scored; null samples the generator itself."""
+    """Decay of the averaged generator that is sampled and scored, in each of the generator's turns; it grows to this
+    value over the first turns, as (1 + n) / (10 + n). null samples the generator itself."""
 
     @field_validator("batch_size")
     @classmethod

@@ -9,7 +9,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import Trainer
 
 from gancli import models, precision, trial
-from gancli.adversarial import PLAYERS, Adversarial, Batch, Diverged, position_seed
+from gancli.adversarial import PLAYERS, Adversarial, Batch, position_seed
 from gancli.checkpoints import Checkpoint
 from gancli.data.batches import Batches, Draws
 from gancli.data.dataset import Dataset, load, splits_of
@@ -19,6 +19,7 @@ from gancli.data.settings import Data
 from gancli.data.store import Streamed
 from gancli.errors import UserError
 from gancli.evaluator import Evaluator
+from gancli.finite import Diverged
 from gancli.from_images import FromImages
 from gancli.lock import Lost
 from gancli.origin import Origin
@@ -68,6 +69,9 @@ def train(recipe: Recipe, dataset: Dataset | Known, run: Run, progress: Progress
         )
     precision.allow_tf32(recipe.train.precision == "bf16")
     digests = {"train": dataset.digest} if isinstance(dataset, Dataset) else {}
+    if recipe.train.decay_steps > recipe.train.steps:
+        longer = f"train.decay_steps: {recipe.train.decay_steps:,} is longer than the training"
+        progress.note(f"{longer}: the learning rates fall over all {recipe.train.steps:,} steps")
     if isinstance(model, FromImages) and isinstance(dataset, Dataset):
         tested = load(recipe.data, "test") if "test" in splits_of(recipe.data) else dataset
         digests["test"] = tested.digest

@@ -20,8 +20,9 @@ from typing import Any, NamedTuple
 import torch
 
 from gancli import files, precision
-from gancli.adversarial import Adversarial, Batch, Diverged
+from gancli.adversarial import Adversarial, Batch
 from gancli.data.settings import Distribution
+from gancli.finite import Diverged
 from gancli.machine import processor_name
 from gancli.schema import Recipe
 from gancli.surroundings import machine_facts

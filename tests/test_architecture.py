@@ -36,6 +36,8 @@ ROOMS = [
     "losses",
     "augment",
     "gan",
+    "finite",
+    "watched",
     "adversarial",
     "from_images",
     "models",

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import tiny
+import torch
 from commands import run_gancli
 
 from gancli import adversarial, models, weights
@@ -141,3 +142,69 @@ def test_a_real_divergence(tmp_path: Path, gancli: Any) -> None:
     assert done.status == 3 and "is not finite: continue before it with gancli train --resume" in done.err
     checkpoint, _ = Run(out).load_checkpoint(2**30)
     assert checkpoint is not None and weights.not_finite(checkpoint.tensors) is None
+
+
+@pytest.mark.parametrize(
+    ("family", "setting", "step", "player"),
+    [
+        ("gan", "r1=1e30", 1, "discriminator"),
+        ("wgan", "gradient_penalty=1e25", 1, "discriminator"),
+        ("pix2pix", "lambda_l1=1e25", 2, "generator"),
+        ("cyclegan", "lambda_a=1e25", 2, "generator"),
+        ("stargan", "lambda_reconstruction=1e25", 2, "generator"),
+        ("stargan2", "r1=1e30", 1, "discriminator"),
+    ],
+)
+def test_squares_of_gradients_that_overflow_are_met_in_their_own_step(
+    family: str, setting: str, step: int, player: str, tmp_path: Path, gancli: Any
+) -> None:
+    sets = (setting, "train.checkpoint_every=100", "train.log_every=1", "train.steps=6")
+    words = [word for value in sets for word in ("--set", value)]
+    done = gancli("train", tiny.write(family, tmp_path), "--out", tmp_path / "run", "-q", *words)
+    assert done.status == 3 and done.err.count("\n") == 1
+    assert done.err.startswith(f"Error: diverged at step {step}: the {player}'s mean of squared gradients of '")
+    run = Run(tmp_path / "run")
+    tensors, metadata = weights.read(run.last_checkpoint, 2**30)
+    assert metadata["step"] == "0" and weights.not_finite(tensors) is None
+    assert all(math.isfinite(value) for row in run.metrics() for value in row.values())
+
+
+def test_large_gradients_whose_squares_can_be_averaged_go_on(tmp_path: Path, monkeypatch: Patch) -> None:
+    """The sum of squares overflows long before the squares do: that is a doubt, and no divergence."""
+    doubts, check = [], Adversarial._check
+
+    def enlarged(self: Adversarial, player: Any, terms: Any) -> bool:
+        for parameter in getattr(self, player).parameters():
+            if parameter.grad is not None:
+                parameter.grad.fill_(5e18)
+        doubts.append(check(self, player, terms))
+        return doubts[-1]
+
+    monkeypatch.setattr(Adversarial, "_check", enlarged)
+    assert run_gancli("train", tiny.write("gan", tmp_path), "--out", tmp_path / "run", "-q") == 0
+    assert doubts and all(doubts)
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_what_is_watched_never_reaches_a_file_as_infinity(
+    value: float, tmp_path: Path, monkeypatch: Patch, capfd: Any
+) -> None:
+    model = models.load("dcgan").Model
+    loss = model.generator_loss
+
+    def watched(self: Adversarial, *arguments: Any) -> Any:
+        self.watch(odd=torch.tensor(value if self.step + 1 == STEP else 1.0))
+        return loss(self, *arguments)
+
+    monkeypatch.setattr(model, "generator_loss", watched)
+    out = tmp_path / "run"
+    assert run_gancli("train", tiny.write("dcgan", tmp_path), "--out", out, "-q") == 3
+    said = capfd.readouterr().err
+    assert said.count("\n") == 1 and "'watched.odd' is not finite" in said
+    tensors, metadata = weights.read(Run(out).last_checkpoint, 2**30)
+    assert metadata["step"] == "6" and weights.not_finite(tensors) is None
+    assert "inf" not in Run(out).metrics_file.read_text() and "nan" not in Run(out).metrics_file.read_text()
+    more = ("--set", "train.checkpoint_every=100")
+    assert run_gancli("train", tiny.write("dcgan", tmp_path), "--out", tmp_path / "two", "-q", *more) == 3
+    assert "the mean of 'odd' is not finite" in capfd.readouterr().err
+    assert [row["step"] for row in Run(tmp_path / "two").metrics()] == [5]
