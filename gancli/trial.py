@@ -59,31 +59,32 @@ def settled(model: Adversarial, batches: Callable[[int], Iterator[Batch]], note:
     Args:
         model: with its initial weights.
         batches: gives the first so many batches of the training.
-        note: is told what was chosen, and why.
+        note: is told what was chosen and why, where that was measured.
     """
     recipe = model.recipe
     if recipe.train.precision != "auto":
         return recipe
     chosen, why = _chosen(model, batches, note)
-    note(f"precision: {chosen}: {why}")
+    if why is not None:
+        note(f"precision: {chosen}: {why}")
     return recipe.with_precision(chosen)
 
 
 def _chosen(
     model: Adversarial, batches: Callable[[int], Iterator[Batch]], note: Callable[[str], None]
-) -> tuple[str, str]:
-    """The arithmetic, and the reason in words."""
+) -> tuple[str, str | None]:
+    """The arithmetic, and the reason in words; None where there was nothing to measure."""
     if isinstance(model.recipe.data, Distribution):
-        return "float32", "bf16 would round the points to 8 bits"
+        return "float32", None  # bf16 would round the points to 8 bits
     if not precision.has_bf16():
-        return "float32", "this machine has no arithmetic in bf16"
+        return "float32", None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     found, when = known(model, device), "measured before"
     if found is None:
         kinds = _kinds(model)
         rounds = min(MOST, int(model.recipe.train.steps * SHARE / (2 * len(kinds))) - 1)
         if rounds < FEWEST:
-            return "float32", "the training is too short to measure whether bf16 is faster"
+            return "float32", None  # measuring would take longer than it can save
         when = "measured now"
         try:
             found = _measured(model, kinds, rounds, list(batches(BATCHES)), device, note)
