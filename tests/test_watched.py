@@ -5,11 +5,11 @@ import gc
 import pytest
 import tiny
 import torch
-from commands import run_gancli
 from torch import Tensor
 
-from gancli import weights
-from gancli.runs import Run
+from gancli.data.batches import Batches
+from gancli.data.dataset import load
+from gancli.training import build
 from gancli.watched import Watched
 
 CPU = torch.device("cpu")
@@ -75,27 +75,27 @@ def test_what_is_no_state_is_refused(saved) -> None:
         Watched().restore({"x": saved}, CPU)
 
 
-def test_the_observations_of_version_0_1_0_are_continued(tmp_path) -> None:
+def test_the_observations_of_version_0_1_0_are_continued() -> None:
     """It kept the mean of every observation since the last row, as a vector of float32."""
-    file, words = tiny.write("gan", tmp_path), ("-q", "--set", "train.decay_steps=0")
-    assert run_gancli("train", file, "--out", tmp_path / "whole", *words) == 0
-    assert run_gancli("train", file, "--out", tmp_path / "parts", *words, "--set", "train.steps=9") == 0
-    run = Run(tmp_path / "parts")
-    run.cut(5)  # the row of the last step, which a longer training does not have
-    tensors, metadata = weights.read(run.last_checkpoint, 2**30)
-    assert not [name for name in tensors if name.startswith("watched.")]
-
-    # As after step 9 in the middle of an interval: the rows of an uninterrupted training say what was observed.
-    shorter = ("--set", "train.steps=9", "--set", "train.log_every=1")
-    assert run_gancli("train", file, "--out", tmp_path / "rows", *words, *shorter) == 0
-    rows = [row for row in Run(tmp_path / "rows").metrics() if row["step"] > 5]
-    names = [name for name in rows[0] if name.startswith(("discriminator_", "generator_", "d_", "accuracy_", "jensen"))]
-    for name in names:
-        seen = [row[name] for row in rows if name in row]
-        tensors[f"watched.{name}"] = torch.tensor(seen, dtype=torch.float32)
-    weights.write(run.last_checkpoint, tensors, metadata)
-    assert run_gancli("train", "--resume", run.path, "-q", "--set", "train.steps=12") == 0
-    expected, found = (Run(tmp_path / name).metrics()[1] for name in ("whole", "parts"))
-    assert expected["step"] == found["step"] == 10
-    for name in names:
-        assert found[name] == pytest.approx(expected[name], rel=1e-4), name
+    settings = tiny.settings("gan")
+    dataset = load(settings.data, "train")
+    batches = list(Batches(dataset, settings.train.batch_size, 0, 0, 6))
+    whole, old = build(settings), build(settings)
+    for model in (whole, old):
+        model.configure_optimizers()
+    seen: dict[str, list[float]] = {}
+    for batch in batches[:4]:
+        whole.training_step(batch)
+        old.training_step(batch)
+        for name, mean in old.means().items():
+            seen.setdefault(name, []).append(mean)
+    saved = old.state()
+    assert not [name for name in saved if name.startswith("watched.")]
+    vectors = {f"watched.{name}": torch.tensor(means) for name, means in seen.items()}
+    assert {tensor.dtype for tensor in vectors.values()} == {torch.float32}
+    old.load_state(saved | vectors, 4)
+    for batch in batches[4:]:
+        whole.training_step(batch)
+        old.training_step(batch)
+    expected, found = whole.means(), old.means()
+    assert [*found] == [*expected] and found == pytest.approx(expected, rel=1e-6)
