@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from gancli import records, scoring, subjects, weights
+from gancli import records, scoring, subjects, weights, workload
 from gancli.adversarial import Adversarial
 from gancli.checkpoints import Checkpoint
 from gancli.data.enough import need_tested
@@ -35,13 +35,19 @@ class Evaluator:
         run: keeps evaluations.jsonl and best.safetensors.
         checkpoint: where the training continues; what came after it does not count.
         fitting: called with (steps done, steps in all) while a classifier is fitted to measure with.
+        note: told when an evaluation takes hours.
 
     Raises:
         UserError: the data cannot be measured as the recipe asks.
     """
 
     def __init__(
-        self, model: Adversarial, run: Run, checkpoint: Checkpoint | None, fitting: Callable[[int, int], None]
+        self,
+        model: Adversarial,
+        run: Run,
+        checkpoint: Checkpoint | None,
+        fitting: Callable[[int, int], None],
+        note: Callable[[str], None] | None = None,
     ) -> None:
         recipe = model.recipe
         self._settings, self._run = recipe.evaluate, run
@@ -59,6 +65,8 @@ class Evaluator:
             progress=lambda done, all_, _: fitting(done, all_),
         )
         self._check(model)
+        advice = "lower evaluate.images" if not isinstance(model, FromImages) else "leave out some of evaluate.metrics"
+        workload.check(self._sides(model), self._features, recipe.evaluate.metrics, 0, advice, note)
         first = recipe.evaluate.metrics[0]
         self._judge, self._sign = HEADLINES[first][0], -1 if first in HIGHER_IS_BETTER else 1
         self._best, self._without, self._kept = math.inf, 0, math.inf

@@ -52,15 +52,20 @@ COLUMNS = {
 
 VALUES = {
     "fid": "Fréchet distance between the features of both sides, as Gaussians; 0 for equal ones, smaller is better.",
+    "fid_bias": "How much of the FID is expected from the numbers of images alone; less than all of it where a side "
+    "has fewer than two images a dimension.",
     "fid_deviation": "Standard deviation of the FID over bootstrap resamples of the generated images.",
     "fid_infinity": "FID extrapolated to endlessly many generated images; smaller is better.",
+    "fid_infinity_deviation": "Standard error of the FID extrapolated to endlessly many generated images.",
     "intra_fid": "Mean of the FIDs within each class; smaller is better.",
+    "intra_fid_bias": "Mean of the biases of the FIDs within each class.",
     "fid_CLASS": "FID within one class, by its number; smaller is better.",
     "kid": "Kernel distance between the features of both sides, unbiased; 0 for equal ones on average, smaller is "
     "better.",
-    "kid_deviation": "Standard deviation of the KID.",
+    "kid_deviation": "Standard deviation of the KID over subsets; of fewer than 2,000 images its standard error.",
     "is": "Inception Score: 1 to the number of classes, larger where each image is of a clear class and all classes "
     "occur.",
+    "is_bias": "How far the Inception Score lies from that of endlessly many images, estimated from its splits.",
     "is_deviation": "Standard deviation of the Inception Score over its splits.",
     "precision": "Share of the generated images that lie among the real ones, in 0..1; larger is better.",
     "recall": "Share of the real images that lie among the generated ones, in 0..1; larger is better.",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from gancli import devices, images, memory, opening, records, subjects, theory
+from gancli import devices, images, memory, opening, records, subjects, theory, workload
 from gancli.data.dataset import splits_of
 from gancli.data.settings import Distribution
 from gancli.errors import UserError
@@ -173,10 +173,10 @@ def score(
         if keep is not None and found.subject is not None:
             keep(replace(found.subject, protocol=subject.protocol | found.subject.protocol))
     if PAIRS in metrics:
-        compared_pairs = _pairs(subject, reference, told)
-        if equal := int(compared_pairs.pop("equal_pairs")):
-            reasons["psnr"] = f"infinite: {equal:,} of {subject.count:,} pairs are equal"
-        values |= compared_pairs
+        equal: list[int] = []
+        values |= _pairs(subject, reference, told, equal.append)
+        if sum(equal):
+            reasons["psnr"] = f"infinite: {sum(equal):,} of {subject.count:,} pairs are equal"
     protocol |= {"gancli": version("gancli"), "torch": torch.__version__}
     return records.of(values, warnings, protocol, reasons)
 
@@ -190,10 +190,12 @@ def score_each(
     bootstrap: int = 0,
     told: Told | None = None,
     keep: Callable[[Statistics], None] | None = None,
+    ready: Callable[[], None] | None = None,
 ) -> Record:
     """Measure several subjects, by name, as `score` does each: the mean of each value, and the values by name.
 
-    What is done by reference has a mean of its own. What cannot be read on any side is found before any is measured.
+    What is done by reference has a mean of its own. What cannot be read on any side is found before any is measured;
+    then `ready` is called.
 
     Raises:
         UserError: something given cannot serve a metric.
@@ -201,8 +203,10 @@ def score_each(
     check(comparisons, metrics, bootstrap)
     for subject, reference in comparisons.values():
         subject.prepare(told)
-        if reference is not None and not _is_kept(reference, features, metrics):
+        if reference is not None and not workload.is_kept(reference, features, metrics):
             reference.prepare(told)
+    if ready is not None:
+        ready()
     found = {
         name: score(
             subject, reference, features, metrics, seed=seed, bootstrap=bootstrap, told=_of(name, told), keep=keep
@@ -212,13 +216,23 @@ def score_each(
     return next(iter(found.values())) if len(found) == 1 else records.together(found, [subjects.BY_REFERENCE])
 
 
-def statistics(subject: Subject, features: Features, told: Told | None = None) -> Statistics:
+def statistics(
+    subject: Subject, features: Features, told: Told | None = None, ready: Callable[[], None] | None = None
+) -> Statistics:
     """The statistics of a subject's features, with what is said of its images, to be compared with later.
+
+    Args:
+        subject: images.
+        features: the network.
+        told: called as images are read.
+        ready: called when all images could be read, before they are measured.
 
     Raises:
         UserError: they are statistics already, or images that cannot be measured.
     """
     subject.prepare(told)
+    if ready is not None:
+        ready()
     found = fid.statistics(watched(subject, "measuring the images", told), features)
     return replace(found, protocol=subject.protocol | found.protocol)
 
@@ -309,13 +323,6 @@ def _reference(reference: Subject | None, asked: Sequence[Metric], told: Told | 
     return watched(reference, "measuring the reference", told)
 
 
-def _is_kept(reference: Subject, features: Features | None, metrics: Sequence[str]) -> bool:
-    """Whether no image of the reference is read, as its statistics do and are known."""
-    if names.NEED_REFERENCE_FEATURES & {*metrics} or PAIRS in metrics:
-        return False
-    return reference.key is not None and features is not None and fid.is_kept(reference.key, features)
-
-
 def _of(name: str, told: Told | None) -> Told | None:
     """Say of which of several comparisons something is told."""
     if told is None or not name:
@@ -359,12 +366,12 @@ def _labels(side: Subject, classes: tuple[str, ...], asked: Sequence[Metric]) ->
     return torch.tensor(order)[torch.from_numpy(np.asarray(labels, np.int64))]
 
 
-def _pairs(subject: Subject, reference: Subject | None, told: Told | None) -> Scores:
+def _pairs(subject: Subject, reference: Subject | None, told: Told | None, equal: Callable[[int], None]) -> Scores:
     assert reference is not None
     sides = (watched(subject, "comparing pairs", told), reference.batches())
     both = zip(*map(itertools.chain.from_iterable, sides), strict=True)
     try:
-        return pairs.pairs(_alike(both))
+        return pairs.pairs(_alike(both), equal)
     except ValueError as error:
         raise UserError(f"{PAIRS}: the two sides have different numbers of images: give one target for each") from error
 

@@ -79,7 +79,7 @@ def train(recipe: Recipe, dataset: Dataset | Known, run: Run, progress: Progress
     with disk_in_words(run), contextlib.ExitStack() as stack:
         checkpoint = _load(run, model, progress) if resume else None
         fitting = progress.counting("fitting the classifier of evaluate.features", "steps", at_once=True)
-        evaluator = Evaluator(model, run, checkpoint, fitting) if recipe.evaluate.every else None
+        evaluator = Evaluator(model, run, checkpoint, fitting, progress.note) if recipe.evaluate.every else None
         signals = stack.enter_context(Signals(wait=True))
         recorder = Recorder(run, progress, signals, checkpoint, recipe.train.steps, evaluator)
         trainer = _trainer(recipe, recorder)

@@ -62,6 +62,7 @@ ROOMS = [
     "originals",
     "subjects",
     "records",
+    "workload",
     "scoring",
     "evaluator",
     "precision",

@@ -13,6 +13,7 @@ from gancli.cli.progress import Progress
 from gancli.errors import UserError
 
 if TYPE_CHECKING:
+    from gancli.metrics.features import Features
     from gancli.metrics.moments import Statistics
     from gancli.runs import Run
 
@@ -243,17 +244,34 @@ def _score(
     loaded = None if metrics == [PAIRS] and neighbours is None else network.load(sides, progress)
     told = progress.passing("images")
 
+    def ready() -> None:
+        _estimate(sides, loaded, metrics, bootstrap, progress)
+
     def keep(found: "Statistics") -> None:
         if save is not None:
             found.save(save)
 
-    record = scoring.score_each(sides, loaded, metrics, seed=seed, bootstrap=bootstrap, told=told, keep=keep)
+    record = scoring.score_each(
+        sides, loaded, metrics, seed=seed, bootstrap=bootstrap, told=told, keep=keep, ready=ready
+    )
     if neighbours is not None and reference is not None and loaded is not None:
         sheet = images.picture(scoring.neighbours(measured, reference, loaded, told=told))
         with files.writing(neighbours) as file:
             sheet.save(file, format="PNG")
         record |= {"neighbours": str(neighbours)}
     return record
+
+
+def _estimate(
+    sides: "comparison.Sides", loaded: "Features | None", metrics: list[str], bootstrap: int, progress: Progress
+) -> None:
+    """Refuse what cannot fit or would take weeks, and say when it takes hours."""
+    from gancli import workload
+
+    generated = any(side.generated for pair in sides.values() for side in pair if side)
+    advice = "lower --count" if generated else "name fewer images"
+    advice += ", or --bootstrap" if bootstrap else ""
+    workload.check(sides, loaded, metrics, bootstrap, advice, progress.warn)
 
 
 def _save_statistics(
@@ -267,7 +285,8 @@ def _save_statistics(
     subject, _ = next(iter(sides.values()))
     loaded = network.load(sides, progress)
     assert loaded is not None
-    scoring.statistics(subject, loaded, progress.passing("images")).save(file)
+    told = progress.passing("images")
+    scoring.statistics(subject, loaded, told, ready=lambda: _estimate(sides, loaded, ["fid"], 0, progress)).save(file)
 
 
 def _publish(record: dict[str, Any], run: "Run | None", as_json: bool) -> None:

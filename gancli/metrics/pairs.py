@@ -1,6 +1,6 @@
 """How close each translation is to its own target: PSNR, SSIM and L1, by torchmetrics."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 import torch
@@ -13,15 +13,16 @@ from gancli.metrics.features import Scores, check_images
 
 
 @torch.inference_mode()
-def pairs(batches: Iterable[tuple[Tensor, Tensor]]) -> Scores:
+def pairs(batches: Iterable[tuple[Tensor, Tensor]], equal: Callable[[int], None] | None = None) -> Scores:
     """The means over all pairs; under torch.distributed each process gives its own pairs.
 
     Args:
         batches: fakes and their targets, both uint8 N×C×H×W.
+        equal: told how many pairs of each batch are exact.
 
     Returns:
         psnr, in dB, the mean over images (infinite where one is exact); ssim, at most 1 (Gaussian window of 11 pixels,
-        σ 1.5); l1, the mean absolute difference of values scaled to 0..1; equal_pairs, how many are exact.
+        σ 1.5); l1, the mean absolute difference of values scaled to 0..1.
 
     Raises:
         UserError: no pairs, or fakes and targets of different sizes.
@@ -29,7 +30,7 @@ def pairs(batches: Iterable[tuple[Tensor, Tensor]]) -> Scores:
     psnr = PeakSignalNoiseRatio(data_range=1.0, dim=(1, 2, 3), reduction="elementwise_mean")
     ssim = StructuralSimilarityIndexMeasure(data_range=1.0)
     l1 = MeanAbsoluteError()
-    count = equal = 0
+    count = 0
     for fakes, targets in batches:
         check_images(fakes)
         check_images(targets)
@@ -42,8 +43,8 @@ def pairs(batches: Iterable[tuple[Tensor, Tensor]]) -> Scores:
         for metric in (psnr, ssim, l1):
             metric.update(scaled, wanted)
         count += len(fakes)
-        equal += int((fakes == targets).flatten(1).all(1).sum())
+        if equal is not None:
+            equal(int((fakes == targets).flatten(1).all(1).sum()))
     if not count:
         raise UserError("there are no pairs to compare; give at least one fake with its target")
-    values = {"psnr": float(psnr.compute()), "ssim": float(cast(Tensor, ssim.compute())), "l1": float(l1.compute())}
-    return values | {"equal_pairs": equal}
+    return {"psnr": float(psnr.compute()), "ssim": float(cast(Tensor, ssim.compute())), "l1": float(l1.compute())}

@@ -8,7 +8,8 @@ import torch
 from commands import run_gancli
 
 from gancli import glossary, models
-from gancli.metrics.evaluate import METRICS, evaluate
+from gancli.metrics.evaluate import evaluate
+from gancli.metrics.names import METRICS
 from gancli.metrics.pairs import pairs
 from gancli.runs import Run
 
