@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gancli import images, opening, translation
+from gancli import images, inputs, opening, translation
 from gancli.data.dataset import load_domain
 from gancli.data.prepare import prepare
 from gancli.data.settings import Pairs
@@ -122,7 +122,7 @@ def speed(model: FromImages, rounds: int) -> dict[str, Any]:
             for way, most in (("batches", translation.BATCH_PIXELS), ("one_by_one", 1)):
                 translation.BATCH_PIXELS, before = most, translation.BATCH_PIXELS
                 began = time.perf_counter()
-                job = translation.Job(model, translation.find(str(given)), turn)
+                job = translation.Job(model, inputs.find(str(given)), turn)
                 made = [
                     path for path in translation.write(job, Path(folder) / way / str(number)) if isinstance(path, Path)
                 ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import IO, Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 
 from gancli import images
 from gancli.data.pixels import Form, fit
@@ -18,14 +18,19 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "PNG": {"compress_level": 1},
     "TIFF": {"compression": "tiff_lzw"},
     "WEBP": {"lossless": True},
+    "AVIF": {"quality": 95, "subsampling": "4:4:4"},
 }
-_ALPHA = ("PNG", "WEBP", "TIFF", "GIF")
+ENDINGS = frozenset((".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif"))
+ENDINGS |= {".avif"} if features.check("avif") else set()
+"""Endings of files that can be written; images of other formats become PNG."""
+_ALPHA = ("PNG", "WEBP", "TIFF", "GIF", "AVIF")
 """Formats that hold alpha."""
 _KEEPS = {
     "JPEG": ("exif", "icc_profile", "dpi"),
     "PNG": ("exif", "icc_profile", "dpi"),
     "TIFF": ("exif", "icc_profile", "dpi"),
     "WEBP": ("exif", "icc_profile"),
+    "AVIF": ("exif", "icc_profile"),
     "BMP": ("dpi",),
 }
 """What each format holds of an original."""

@@ -130,7 +130,7 @@ class Place:
         self._folders = {""}
 
     def check(self, names: Iterable[str], *, force: bool) -> None:
-        """Refuse what cannot be written, before any work; the names are looked at only if the folder exists.
+        """Refuse what cannot be written, before any work; the names are looked at only if the folder holds something.
 
         Args:
             names: relative, as `path` and `label` make them.
@@ -145,7 +145,7 @@ class Place:
             raise UserError(f"{there}: is no folder: --out OTHER writes elsewhere")
         if there != self.root:
             return
-        known: dict[str, bool] = {"": True}
+        known: dict[str, bool] = {"": any(self.root.iterdir())}
         for name in names:
             if self._stands(name.rpartition("/")[0], known):
                 check_free(self.root / name, force=force)

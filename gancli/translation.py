@@ -1,27 +1,24 @@
 """Translation: a model and images in, files of the same names, formats and sizes out, or a sheet of all."""
 
-import io
+import errno
+import math
 import struct
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from gancli import images, memory, outputs
-from gancli.data import sources, store
-from gancli.data.dataset import load, load_domain, splits_of
-from gancli.data.pixels import ANIMATED, EXTENSIONS, BadImage, Form, decode, fit
-from gancli.data.settings import Data, Domains, Pairs
+from gancli.data.pixels import ANIMATED, BadImage, Form, fit
+from gancli.data.settings import Data
 from gancli.data.sources import Source
 from gancli.data.store import in_order, workers
-from gancli.encoding import NOTHING, Kept, encode, read
+from gancli.encoding import ENDINGS, NOTHING, Kept, encode, read
 from gancli.errors import UserError
 from gancli.from_images import FromImages
 from gancli.images import Pixels
@@ -35,6 +32,8 @@ HELD_FILES = 64
 """Files that are being written while the next images are made."""
 TILE = 1024
 """Side in pixels of the tiles that larger images are cut into where nobody says."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Errors of a disk that takes no file at all."""
 MOST_ROWS = 100
 """Images that a sheet shows."""
 SMALL = 64
@@ -61,87 +60,6 @@ class Failed(NamedTuple):
 
     name: str
     reason: str
-
-
-class Lone:
-    """One image as a source: a file, or bytes that came from elsewhere."""
-
-    def __init__(self, name: str, where: str, read: Callable[[], bytes]) -> None:
-        self.names: Sequence[str] = [name]
-        self.where, self._read = where, read
-
-    def stamp(self, index: int) -> str:
-        """Nothing is kept of it."""
-        return ""
-
-    def open(self, index: int) -> Image.Image:
-        """The image, decoded."""
-        return decode(io.BytesIO(self._read()))
-
-
-class Decoded:
-    """Images that are decoded already, N×H×W×C, as a source; their files would be PNG.
-
-    `1.jpg` becomes `1.png`; beside another `1.png` it becomes `1.jpg.png`.
-    """
-
-    def __init__(self, where: str, names: Iterable[str], pixels: store.Pixels) -> None:
-        names = list(names)
-        plain = [f"{name.removesuffix(PurePosixPath(name).suffix)}.png" for name in names]
-        many = Counter(plain)
-        self.names: Sequence[str] = [
-            f"{name}.png" if many[short] > 1 and name != short else short
-            for name, short in zip(names, plain, strict=True)
-        ]
-        self.where, self._pixels = where, pixels
-
-    def stamp(self, index: int) -> str:
-        """Nothing is kept of them."""
-        return ""
-
-    def open(self, index: int) -> Image.Image:
-        """One image."""
-        return images.picture(np.array(self._pixels[np.array([index])])[0])
-
-
-def find(word: str, option: str = "--input") -> Source:
-    """The images that a word after an option means: an image file, or anything that data.source may be.
-
-    Raises:
-        UserError: there are none.
-    """
-    path = Path(word).expanduser()
-    if path.is_file() and path.suffix.lower() in EXTENSIONS:
-        return Lone(path.name, str(path.parent), path.read_bytes)
-    try:
-        return sources.find(word, (256, 256), "images")
-    except UserError as error:
-        raise UserError(f"{option}: {str(error).removeprefix('data.source: ')}", error.status) from error
-
-
-def test_split(model: FromImages, target: str) -> tuple[Source, Source | None]:
-    """The images that are turned into a target in the test split of the run's data, and what each should become.
-
-    Where there are many domains, images of all of them in turn.
-
-    Raises:
-        UserError: there is no such data, or no test split.
-    """
-    data = model.recipe.data
-    assert isinstance(data, Data)
-    if "test" not in splits_of(data):
-        raise UserError(f"{data.source}: has no test split: give the images with --input")
-
-    def domain(name: str) -> Source:
-        found = load_domain(data, name, "test")
-        return Decoded(data.source, found.names["image"], found.images["image"])
-
-    if isinstance(data, Domains):
-        found = load(data, "test")
-        order = _in_turn(found.labels, len(found))
-        return Decoded(data.source, [found.names["image"][n] for n in order], found.images["image"][order]), None
-    (origin, *_) = model.origins(target)
-    return domain(origin), domain(target) if isinstance(data, Pairs) else None
 
 
 @dataclass(frozen=True)
@@ -179,7 +97,7 @@ class Job:
         if _names_file(out):
             return out.name
         name = self.names[place]
-        own = outputs.path(name if PurePosixPath(name).suffix.lower() in EXTENSIONS else f"{name}.png")
+        own = outputs.path(name if PurePosixPath(name).suffix.lower() in ENDINGS else f"{name}.png")
         return f"{turn}/{own}" if turn else own
 
     def check(self, out: Path, *, force: bool) -> None:
@@ -251,6 +169,9 @@ class Job:
         tile = min(size[0], self.model.padded(self.tile)), min(size[1], self.model.padded(self.tile))
         try:
             self._check_tile(tile)
+            if size[0] * size[1] > BATCH_PIXELS:  # and goes alone
+                needed = 2 * len(self.turns) * group[0].pixels.size
+                memory.check(needed, f"{len(self.turns)} results of it", "ask for fewer at once, or lower --size")
             padded = np.stack([_padded(found.pixels, size) for found in group])
             made = {name: tiled(padded, turn, tile) for name, turn in self.turns.items()}
         except UserError as error:
@@ -307,48 +228,47 @@ def write(job: Job, out: Path) -> Iterator[Path | Failed]:
                 continue
             for turn, image in made.images.items():
                 saving.append(pool.submit(_save, place, job.name(out, made.place, turn), image, made.kept))
-            while len(saving) > HELD_FILES:
+            # Large images wait in smaller numbers.
+            most = min(HELD_FILES, max(1, HELD_PIXELS // max(1, math.prod(made.original.shape[:2]))))
+            while len(saving) > most:
                 yield saving.popleft().result()
         while saving:
             yield saving.popleft().result()
 
 
 def rows(job: Job, aims: Source | None = None) -> Iterator[list[Pixels] | Failed]:
-    """Each image, what it was turned into, and what it should have become where that is known."""
+    """Each image, what it was turned into, and what it should have become where that is known, at a sheet's size."""
+    form = _of_sheet(job)
     for made in job.stream():
         if isinstance(made, Failed):
             yield made
         else:
             aim = [] if aims is None else [fit(aims.open(made.place), Form(*made.original.shape))]
-            yield [made.original, *made.images.values(), *aim]
+            yield [fit(images.picture(image), form) for image in (made.original, *made.images.values(), *aim)]
 
 
 def sheet(job: Job, rows: Sequence[Sequence[Pixels]], heading: Sequence[Pixels] = ()) -> Pixels:
-    """The rows of a job as one picture, each image brought whole to the size of the recipe's data.
+    """The rows of a job as one picture, each image whole at the size of the recipe's data.
 
     Args:
         job: that made the rows.
-        rows: of images of any sizes.
+        rows: as `rows` gives them.
         heading: what stands above the columns of the turns; empty for nothing.
     """
+    if heading:
+        above = [fit(images.picture(image), _of_sheet(job)) for image in heading]
+        rows = [[np.full_like(above[0], 255), *above], *rows]
+    return images.grid(np.stack([image for row in rows for image in row]), len(rows[0]))
+
+
+def _of_sheet(job: Job) -> Form:
     data = job.model.recipe.data
     assert isinstance(data, Data)
-    form = Form(*data.size, data.channels, resize="contain")
-    if heading:
-        rows = [[np.full_like(heading[0], 255), *heading], *rows]
-    return images.grid(np.stack([fit(images.picture(image), form) for row in rows for image in row]), len(rows[0]))
-
-
-def _in_turn(labels: NDArray[Any] | None, count: int) -> NDArray[np.int64]:
-    """The places of images such that their domains take turns: first the first of each."""
-    if labels is None or labels.ndim != 1:
-        return np.arange(count)
-    earlier = np.array([(labels[:place] == label).sum() for place, label in enumerate(labels)])
-    return np.lexsort((labels, earlier))
+    return Form(*data.size, data.channels, resize="contain")
 
 
 def _names_file(out: Path) -> bool:
-    return out.suffix.lower() in EXTENSIONS and not out.is_dir()
+    return out.suffix.lower() in ENDINGS and not out.is_dir()
 
 
 def _save(place: outputs.Place, name: str, image: Pixels, kept: Kept) -> Path | Failed:
@@ -360,6 +280,8 @@ def _save(place: outputs.Place, name: str, image: Pixels, kept: Kept) -> Path | 
             # Pillow reads some EXIF and profiles that it cannot write.
             return place.save(name, lambda file: encode(image, file, ending, Kept(kept.alpha, {})))
     except OSError as error:
+        if error.errno in FULL:
+            raise  # so would all others
         return Failed(str(place.root / name), error.strerror or str(error))
     except (UserError, ValueError, RuntimeError, struct.error) as error:
         return Failed(str(place.root / name), f"cannot be written: {error}")

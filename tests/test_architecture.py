@@ -55,6 +55,7 @@ ROOMS = [
     "curves",
     "drawings",
     "sampling",
+    "inputs",
     "translation",
     "turns",
     "theory",

@@ -9,7 +9,7 @@ import tiny
 from commands import run_gancli
 from PIL import Image, ImageCms, TiffImagePlugin
 
-from gancli import translation
+from gancli import inputs, translation
 from gancli.data.pixels import Form, decode
 from gancli.encoding import encode, read
 
@@ -168,5 +168,37 @@ def test_a_tile_beyond_the_memory_is_refused_with_an_estimate(run, monkeypatch, 
         and "--size 99999x99999: an image needs about 240 GB of memory, and 10.0 MB are free" in done.err
     )
     assert not (tmp_path / "out.png").exists()
+    monkeypatch.setattr("gancli.memory.available", lambda: 100_000_000)
     assert gancli(*words, 64).status == 0
     assert translation.TILE == 1024
+
+
+def test_a_format_that_cannot_be_written_becomes_png(monkeypatch) -> None:
+    job = translation.Job(None, inputs.Decoded("here", [], []), {"": None})  # type: ignore[arg-type]
+    monkeypatch.setattr(job.source, "names", ["a.heic", "b.JFIF", "c.png", "d"])
+    assert [job.name(Path("out"), n, "") for n in range(4)] == ["a.heic.png", "b.JFIF", "c.png", "d.png"]
+
+
+def test_a_full_disk_ends_a_translation_at_once(run, tmp_path, gancli, monkeypatch) -> None:
+    """Nothing partial stays, and the other images are not tried one by one."""
+    (tmp_path / "in").mkdir()
+    for n in range(5):
+        picture().save(tmp_path / "in" / f"{n}.png")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "somewhere")
+
+    monkeypatch.setattr("gancli.encoding.images.picture", full)
+    done = gancli("sample", run, "--input", tmp_path / "in", "--out", tmp_path / "out")
+    assert done.status == 1 and done.err.count("\n") == 1 and "No space left on device" in done.err
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+def test_a_sheet_keeps_its_images_small(run, tmp_path) -> None:
+    """A hundred photographs of a sheet never wait at their own size."""
+    from gancli.opening import open_model
+
+    large = np.zeros((2, 300, 200, 3), np.uint8)
+    job = translation.Job(open_model(run), inputs.Decoded("here", ["a", "b"], large), {"": lambda images: -images})
+    rows = list(translation.rows(job))
+    assert {image.shape for row in rows for image in row} == {(*job.model.recipe.data.size, 3)}

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from gancli import outputs, recipe, sampling, translation, weights
+from gancli import inputs, outputs, recipe, sampling, weights
 from gancli.errors import UserError
 from gancli.opening import open_model
 
@@ -122,7 +122,7 @@ def test_two_inputs_of_one_output_are_both_named(made) -> None:
 
 
 def test_images_that_lose_their_formats_keep_apart() -> None:
-    source = translation.Decoded("here", ["1.jpg", "1.png", "2.jpg", "3"], np.zeros((4, 8, 8, 3), np.uint8))
+    source = inputs.Decoded("here", ["1.jpg", "1.png", "2.jpg", "3"], np.zeros((4, 8, 8, 3), np.uint8))
     assert source.names == ["1.jpg.png", "1.png", "2.png", "3.png"]
 
 

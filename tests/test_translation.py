@@ -13,7 +13,7 @@ import torch
 from commands import run_gancli
 from PIL import Image
 
-from gancli import translation
+from gancli import inputs, translation
 from gancli.opening import open_model
 
 FORMATS = {
@@ -162,7 +162,7 @@ def test_tiles_make_the_whole(trained) -> None:
     """A turn that looks at single pixels gives the same in tiles of any size; the weights of overlaps add up to 1."""
     model = open_model(trained["cyclegan"])
     image = np.random.default_rng(0).integers(0, 256, (90, 61, 3), np.uint8)
-    source = translation.Decoded("here", ["one"], image[None])
+    source = inputs.Decoded("here", ["one"], image[None])
     seen = []
 
     def negative(images: torch.Tensor) -> torch.Tensor:
@@ -186,7 +186,7 @@ def test_large_images_share_no_batch_beyond_its_size(trained) -> None:
         sizes.append(len(images))
         return images
 
-    source = translation.Decoded("here", map(str, range(300)), small)
+    source = inputs.Decoded("here", map(str, range(300)), small)
     assert sum(1 for _ in translation.Job(model, source, {"": same}).stream()) == 300
     assert max(sizes) * 64 * 64 == translation.BATCH_PIXELS
 
@@ -235,7 +235,7 @@ def test_what_needs_too_much_memory_is_named(trained) -> None:
         return images
 
     model = open_model(trained["cyclegan"])
-    folder = translation.Decoded("here", ["large"], np.zeros((1, 40, 40, 3), np.uint8))
+    folder = inputs.Decoded("here", ["large"], np.zeros((1, 40, 40, 3), np.uint8))
     (failed,) = translation.Job(model, folder, {"": greedy}).stream()
     assert failed == ("large.png", "out of memory: lower --tile, or --size")
     (made,) = translation.Job(model, folder, {"": greedy}, tile=16).stream()

@@ -11,7 +11,7 @@ from commands import run_gancli
 from PIL import Image
 
 from gancli import images as pictures
-from gancli import scoring, subjects, translation
+from gancli import inputs, scoring, subjects
 from gancli.data.shapes import COLOURS, colour_of, draw, shape
 from gancli.opening import open_model
 
@@ -104,7 +104,7 @@ def test_the_test_split_shows_all_domains_in_turn(runs) -> None:
     model = open_model(runs["stargan"])
     data = model.recipe.data.model_copy(update={"source": "shapes:200"})
     model.recipe = model.recipe.model_copy(update={"data": data})
-    source, aims = translation.test_split(model, "red")
+    source, aims = inputs.test_split(model, "red")
     domains = [Path(name).parent.name for name in source.names]
     assert len(source.names) == 20 and set(domains[:4]) == set(COLOURS) and aims is None
     pixels = np.stack([np.array(source.open(n)) for n in range(20)])

@@ -111,6 +111,7 @@ def generate(model: "FromNoise", wish: Wish, *, force: bool, as_json: bool) -> N
     target = Path("points.csv") if points and wish.out is None else wish.target
     chosen = sampling.samples(model, wish.seeds, wish.class_)
     form = _fitting(chosen, wish.form, target, points=points)
+    sampling.check(model, chosen, target, form, frames=wish.frames)
     if target == PIPE:
         if as_json:
             raise UserError("--json: stdout takes the image: leave one of --json and --out - out")
@@ -118,7 +119,6 @@ def generate(model: "FromNoise", wish: Wish, *, force: bool, as_json: bool) -> N
         outputs.Place(target).check((sample.name for sample in chosen), force=force)
     else:
         outputs.Place(target.parent).check([target.name], force=force)
-    sampling.check(model, chosen, target, form, frames=wish.frames)
 
     with Progress() as progress:
         if points:

@@ -179,12 +179,12 @@ def sample(
 
 def _turns(model: "FromImages", targets: list[str], seed: int, styles: int | None, reference: str | None) -> "Turns":
     """What is done to every image by a model of many domains."""
-    from gancli import seeds, translation, turns
+    from gancli import inputs, seeds, turns
 
     if reference is None:
         return turns.of_targets(model, targets, seeds.following(seed, styles or 1))
     _refuse({"--styles": styles}, "is for styles of seeds, and --reference gives others")
-    return turns.of_references(model, translation.find(reference, "--reference"), targets)
+    return turns.of_references(model, inputs.find(reference, "--reference"), targets)
 
 
 def _target(model: "FromImages", direction: str | None) -> str:
@@ -206,15 +206,15 @@ def _job(
     count: int | None,
 ) -> "tuple[Job, Source | None]":
     """What there is to do; and what each image should become, where that is known."""
-    from gancli import translation
+    from gancli import inputs, translation
 
     aims: Source | None = None
     if word == "-":
-        source: Source = translation.Lone("stdin.png", "/dev/stdin", sys.stdin.buffer.read)
+        source: Source = inputs.piped(sys.stdin.buffer)
     elif word is not None:
-        source = translation.find(word)
+        source = inputs.find(word)
     else:
-        source, aims = translation.test_split(model, target)
+        source, aims = inputs.test_split(model, target)
     return translation.Job(model, source, turns, size, tile or translation.TILE, count), aims
 
 
@@ -230,13 +230,12 @@ def _translate(
         UserError: the place is taken, or does not fit.
     """
     from gancli import encoding, files, outputs, translation
-    from gancli.data.pixels import EXTENSIONS
 
     if grid and ((out.suffix.lower() != ".png" and out != noise.PIPE) or len(job.names) > translation.MOST_ROWS):
         raise UserError(f"--grid: makes one .png of at most {translation.MOST_ROWS} images: change --out or --count")
     if out == noise.PIPE and not grid and len(job.names) * len(job.turns) > 1:
         raise UserError("--out -: takes one image, and there are several to make: give a folder")
-    if out.suffix.lower() in (noise.FILES | {*noise.FORMS}) - EXTENSIONS and not out.is_dir():
+    if out.suffix.lower() in (noise.FILES | {*noise.FORMS}) - encoding.ENDINGS and not out.is_dir():
         raise UserError(f"--out {out}: translations go to a folder, or one image to an image file: name such a place")
     if grid and out != noise.PIPE:
         job.check_inputs(out, [out])
