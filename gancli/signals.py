@@ -34,7 +34,7 @@ class Signals:
     def __init__(self, *, wait: bool) -> None:
         self.received: int | None = None
         self._wait = wait
-        self._repeated = False
+        self._repeated = self._ending = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -45,6 +45,9 @@ class Signals:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         for number, handler in self._before.items():
+            around = getattr(handler, "__self__", None)
+            if self._wait and self.received is not None and isinstance(around, Signals):
+                around._ending = True  # the command ends for this signal, and a further one changes nothing
             signal.signal(number, handler)
 
     def insist(self) -> None:
@@ -53,6 +56,8 @@ class Signals:
             signal.signal(number, self._notice)
 
     def _notice(self, number: int, frame: FrameType | None) -> None:
+        if self._ending:
+            return
         first, self.received = self.received is None, self.received or number
         if self._wait:
             if not first and not self._repeated:

