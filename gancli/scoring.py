@@ -156,7 +156,8 @@ def score(
         if features is None and not (subject.statistics and reference and reference.statistics):
             raise UserError(f"{asked[0]} needs a feature network: name one with --features")
         classes = _classes(features, subject, reference)
-        with subjects.within_memory(subject, reference, features, asked, bootstrap):
+        advice = "lower --count, measure smaller images, ask for fid alone, or give --device cpu"
+        with memory.in_words(f"while measuring {', '.join(asked)} on {subject.count:,} images: {advice}"):
             found = evaluate.evaluate(
                 subject.statistics or watched(subject, "measuring the images", told),
                 _reference(reference, asked, told),

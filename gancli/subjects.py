@@ -1,8 +1,7 @@
 """What can be measured: from a word on the command line to images in their order, or to statistics of images."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor
 from torch import Tensor
 
-from gancli import catalogue, fetch, files, images, memory, models, opening, recipe, runs
+from gancli import catalogue, fetch, files, images, models, opening, recipe, runs
 from gancli.adversarial import Adversarial, FromNoise
 from gancli.data import sources, store
 from gancli.data.dataset import NO, Dataset, decode, form_of, load_domain, members
@@ -22,11 +21,10 @@ from gancli.data.settings import Data, Distribution, Pairs, Unpaired
 from gancli.errors import UserError
 from gancli.from_images import FromImages, Styled
 from gancli.images import Pixels
-from gancli.metrics import names
-from gancli.metrics.features import Features, ProtocolEntries
+from gancli.metrics.features import ProtocolEntries
 from gancli.metrics.moments import Statistics, is_statistics
 from gancli.originals import of_source
-from gancli.schema import Metric, Recipe
+from gancli.schema import Recipe
 from gancli.subject import BATCH, Subject, Told, tensor
 
 LATENTS = 64 * BATCH
@@ -132,28 +130,6 @@ def of_model(
 
     entries: ProtocolEntries = {**(protocol or {}), "model": model.recipe.model, "step": model.step, "first_seed": seed}
     return Subject(batches, count, entries, labels, model.classes, None, model.recipe, run)
-
-
-@contextmanager
-def within_memory(
-    subject: Subject, reference: Subject | None, features: Features | None, asked: Sequence[Metric], bootstrap: int
-) -> Iterator[None]:
-    """Refuse metrics that keep more features than memory holds, and say what is too large if it runs out all the same.
-
-    Raises:
-        UserError: memory does not suffice.
-    """
-    keep = [name for name in asked if name != "fid" or bootstrap]
-    held = subject.count if keep else 0
-    if reference is not None and names.NEED_REFERENCE_FEATURES & {*asked}:
-        held += reference.count
-    # They are there twice while they are put together.
-    needed = 2 * 4 * (features.dimensions if features else 0) * held
-    memory.check(needed, f"{', '.join(keep)} of {held:,} images", "lower --count, or ask for fid alone")
-    count = subject.count + (reference.count if reference else 0)
-    advice = "lower --count, measure smaller images, ask for fid alone, or give --device cpu"
-    with memory.in_words(f"while measuring {', '.join(asked)} on {count:,} images: {advice}"):
-        yield
 
 
 def comparisons(

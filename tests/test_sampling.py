@@ -17,9 +17,8 @@ from PIL import Image
 from processes import Command
 from test_strangers import note_memory
 
-from gancli import archives, memory, sampling, subjects
+from gancli import archives, sampling
 from gancli.cli import progress
-from gancli.errors import UserError
 from gancli.opening import open_model
 from gancli.seeds import LARGEST, Seeds, following, parse
 
@@ -185,21 +184,6 @@ def test_memory_that_runs_out_says_what_is_too_much(runs, tmp_path, gancli, monk
     done = gancli("eval-fid", runs["normal"], "--count", "200", "--features", "classifier")
     assert done.status == 1 and "out of memory while measuring fid on " in done.err and "lower --count" in done.err
     assert done.err.count("Error") == 1 and not list(tmp_path.rglob("*.png"))
-
-
-def test_features_that_memory_cannot_hold_are_refused(runs, monkeypatch, gancli) -> None:
-    words = ("evaluate", runs["normal"], "--metrics", "fid,kid", "--features", "classifier", "--count", 10**12)
-    done = gancli(*words)
-    assert done.status == 2 and "kid of 1,000,000,00" in done.err and "of memory" in done.err, done.err
-    monkeypatch.setattr(memory, "available", lambda: 10)
-    subject: Any = type("Subject", (), {"count": 10})
-    reference: Any = type("Subject", (), {"count": 20})
-    features: Any = type("Features", (), {"dimensions": 128})
-    said = r"kid of 30 images needs about 30\.7 kB of memory, and 10 bytes are free"
-    with pytest.raises(UserError, match=said), subjects.within_memory(subject, reference, features, ["fid", "kid"], 0):
-        pass
-    with subjects.within_memory(subject, reference, features, ["fid"], 0):
-        pass  # it keeps none
 
 
 @pytest.mark.parametrize(("total", "said"), [(10**6, True), (1000, False)])

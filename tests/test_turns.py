@@ -197,10 +197,10 @@ def test_every_pair_of_domains_is_scored(runs) -> None:
         assert set(sides) == pairs | styled
         for name in ("red-to-blue", "red-to-blue by reference")[: 1 + (family == "stargan2")]:
             fakes, reals = sides[name]
-            inputs, references = (subjects.of_domain(model.recipe, colour, "test") for colour in ("red", "blue"))
-            images = torch.from_numpy(pixels_of(inputs)) / 127.5 - 1
+            sources, references = (subjects.of_domain(model.recipe, colour, "test") for colour in ("red", "blue"))
+            images = (torch.from_numpy(pixels_of(sources)) - 127.5) / 127.5
             if "reference" in name:
-                shown = torch.from_numpy(np.resize(pixels_of(references), images.shape)) / 127.5 - 1
+                shown = (torch.from_numpy(np.resize(pixels_of(references), images.shape)) - 127.5) / 127.5
                 made = model.styled(images, model.styles_of(shown, "blue"))
             else:
                 made = model.translate(images, "blue", range(7, 7 + len(images)))
@@ -215,7 +215,8 @@ def test_means_by_seed_and_by_reference_are_apart(monkeypatch) -> None:
     few = (["2 images are few", "dark"], ["1,300 images are few"], ["7 images are few"])
     warned = iter(few)
     monkeypatch.setattr(scoring, "score", lambda *_, **__: {"values": {"fid": next(named)}, "warnings": next(warned)})
-    sides = {name: (subjects.of_source("shapes:20", None), None) for name in values}
+    shapes = subjects.of_source("shapes:20", None)
+    sides = dict.fromkeys(values, (shapes, shapes))
     record = scoring.score_each(sides, None, ["fid"])
     means = {"fid": 2, "fid by reference": 10}
     assert record["values"] == means | {f"fid {name}": value for name, value in values.items()}
