@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_map_only
 from gancli import finite, losses, state, weights
 from gancli.augment import augment
 from gancli.data.prepare import prepare
+from gancli.errors import UserError
 from gancli.finite import Diverged
 from gancli.schema import Recipe, RecipeFromNoise
 from gancli.watched import Watched
@@ -62,6 +63,27 @@ class Adversarial(nn.Module, ABC):
         self._owned: dict[Player, list[nn.Parameter]] = {}
         self._optimizers: dict[Player, torch.optim.Optimizer] = {}
         self._doubt: Tensor | float = 0.0
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What an image can be turned into, by name; nothing, where images are made from noise."""
+        return ()
+
+    def maker(self) -> "FromNoise":
+        """This model as one that makes images from noise.
+
+        Raises:
+            UserError: it translates images.
+        """
+        raise UserError(f"{self.recipe.model}: translates images, and makes none from noise: give it images")
+
+    def translator(self) -> "Any":
+        """This model as one that translates images, a `FromImages`.
+
+        Raises:
+            UserError: it makes images from noise.
+        """
+        raise UserError(f"{self.recipe.model}: makes images from noise, and translates none")
 
     @property
     def device(self) -> torch.device:
@@ -297,6 +319,10 @@ class FromNoise(Adversarial):
     """
 
     recipe: RecipeFromNoise
+
+    def maker(self) -> "FromNoise":
+        """This model."""
+        return self
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -13,7 +13,6 @@ import torch
 
 from gancli.data import distributions
 from gancli.data.dataset import Dataset
-from gancli.data.settings import Distribution, Pairs, Unpaired
 from gancli.recorder import Interrupted
 from gancli.runs import Run
 from gancli.schema import Recipe
@@ -118,17 +117,16 @@ def measure(settings: Recipe, classes: tuple[str, ...]) -> Estimate:
 
 def _random(settings: Recipe, classes: tuple[str, ...]) -> Any:
     """As many random images as two batches need."""
-    data = settings.data
-    if isinstance(data, Distribution):
-        return distributions.of(data)
+    if settings.data.points:
+        return distributions.of(settings.data.points)
+    data = settings.data.images
     count = max(2 * settings.train.batch_size, len(classes))
     generator = np.random.default_rng(0)
     shape = (count, *data.training_size, data.channels)
-    keys = ("a", "b") if isinstance(data, Pairs | Unpaired) else ("image",)
-    images: dict[str, Any] = {key: generator.integers(0, 256, shape, dtype=np.uint8) for key in keys}
+    images: dict[str, Any] = {key: generator.integers(0, 256, shape, dtype=np.uint8) for key in data.keys}
     labels = np.arange(count) % len(classes) if classes else None
-    names = {key: [str(place) for place in range(count)] for key in keys}
-    return Dataset(images, labels, classes, names, matched=not isinstance(data, Unpaired))
+    names = {key: [str(place) for place in range(count)] for key in data.keys}
+    return Dataset(images, labels, classes, names, matched=data.matched)
 
 
 def _peak() -> int | None:

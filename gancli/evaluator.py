@@ -11,9 +11,7 @@ from gancli import records, scoring, subjects, weights, workload
 from gancli.adversarial import Adversarial
 from gancli.checkpoints import Checkpoint
 from gancli.data.enough import need_tested
-from gancli.data.settings import Data
 from gancli.errors import UserError
-from gancli.from_images import FromImages
 from gancli.metrics.names import HEADLINES, HIGHER_IS_BETTER, LEAST, NEED_CLASSES, NEED_LABELS
 from gancli.records import Record
 from gancli.runs import Run
@@ -52,12 +50,13 @@ class Evaluator:
         recipe = model.recipe
         self._settings, self._run = recipe.evaluate, run
         self._reference = subjects.labelled(recipe, "train")
-        labelled = isinstance(model, FromImages) or getattr(recipe, "conditional", False)
+        labelled = model.targets or getattr(recipe, "conditional", False)
         if NEED_LABELS & {*recipe.evaluate.metrics} and not labelled:
             raise UserError("evaluate.metrics: accuracy and intra-fid need samples of known classes: conditional=true")
-        if isinstance(model, FromImages) and isinstance(recipe.data, Data):
-            domains = dict.fromkeys(domain for direction in model.directions.values() for domain in direction)
-            need_tested(recipe.data, tuple(domains))
+        if model.targets:
+            directions = model.translator().directions.values()
+            domains = dict.fromkeys(domain for direction in directions for domain in direction)
+            need_tested(recipe.data.images, tuple(domains))
         self._features = scoring.network(
             recipe.evaluate.features,
             self._reference,
@@ -65,7 +64,7 @@ class Evaluator:
             progress=lambda done, all_, _: fitting(done, all_),
         )
         self._check(model)
-        advice = "lower evaluate.images" if not isinstance(model, FromImages) else "leave out some of evaluate.metrics"
+        advice = "leave out some of evaluate.metrics" if model.targets else "lower evaluate.images"
         workload.check(self._sides(model), self._features, recipe.evaluate.metrics, 0, advice, note)
         first = recipe.evaluate.metrics[0]
         self._judge, self._sign = HEADLINES[first][0], -1 if first in HIGHER_IS_BETTER else 1
@@ -128,8 +127,8 @@ class Evaluator:
         return {name: value for name in self.columns() if (value := record["values"][name]) is not None}
 
     def _sides(self, model: Adversarial) -> Mapping[str, tuple[Subject, Subject]]:
-        if isinstance(model, FromImages):
-            return subjects.comparisons(model, SEED, "test")
+        if model.targets:
+            return subjects.comparisons(model.translator(), SEED, "test")
         return {"": (subjects.of_model(model, self._settings.images, SEED), self._reference)}
 
     def _check(self, model: Adversarial) -> None:

@@ -33,6 +33,14 @@ class FromImages(Adversarial):
     def targets(self) -> tuple[str, ...]:
         """What an image can be turned into, by name; the first where nobody says."""
 
+    def translator(self) -> "FromImages":
+        """This model."""
+        return self
+
+    def stylist(self) -> "Styled | None":
+        """This model as one that has several styles of each target; None where it has not."""
+        return None
+
     def origins(self, target: str) -> tuple[str, ...]:
         """The domains whose images are turned into a target: every other one."""
         return tuple(name for name in self.targets if name != target)
@@ -96,6 +104,10 @@ class FromImages(Adversarial):
 
 class Styled(FromImages):
     """A family that turns images into images of a target in a style: of a seed, or of a reference image."""
+
+    def stylist(self) -> "Styled":
+        """This model."""
+        return self
 
     def styles(self, target: str, seeds: Sequence[int]) -> Tensor:
         """The styles of some seeds in a target, N×…, each a function of its seed alone."""

@@ -14,7 +14,6 @@ from gancli import images, memory
 from gancli.data import sources, store
 from gancli.data.dataset import load, load_domain, splits_of
 from gancli.data.pixels import EXTENSIONS, BadImage, decode
-from gancli.data.settings import Data, Domains, Pairs
 from gancli.data.sources import MAX_ENTRY_BYTES, Source
 from gancli.errors import UserError
 from gancli.from_images import FromImages
@@ -97,8 +96,7 @@ def test_split(model: FromImages, target: str) -> tuple[Source, Source | None]:
     Raises:
         UserError: there is no such data, or no test split.
     """
-    data = model.recipe.data
-    assert isinstance(data, Data)
+    data = model.recipe.data.images
     if "test" not in splits_of(data):
         raise UserError(f"{data.source}: has no test split: give the images with --input")
 
@@ -106,12 +104,12 @@ def test_split(model: FromImages, target: str) -> tuple[Source, Source | None]:
         found = load_domain(data, name, "test")
         return Decoded(data.source, found.names["image"], found.images["image"])
 
-    if isinstance(data, Domains):
+    if data.labelled:
         found = load(data, "test")
         order = _in_turn(found.labels, len(found))
         return Decoded(data.source, [found.names["image"][n] for n in order], found.images["image"][order]), None
     (origin, *_) = model.origins(target)
-    return domain(origin), domain(target) if isinstance(data, Pairs) else None
+    return domain(origin), domain(target) if data.paired else None
 
 
 def _in_turn(labels: NDArray[Any] | None, count: int) -> NDArray[np.int64]:

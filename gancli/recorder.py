@@ -10,10 +10,9 @@ from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from gancli import images
-from gancli.adversarial import Adversarial, FromNoise
+from gancli.adversarial import Adversarial
 from gancli.checkpoints import Checkpoint
 from gancli.data import distributions
-from gancli.data.settings import Distribution
 from gancli.drawings import Drawings
 from gancli.errors import UserError
 from gancli.evaluator import Evaluator
@@ -81,8 +80,8 @@ class Recorder(Callback):
         assert isinstance(module, Trainable)
         model = module.model
         self.signals.insist()
-        if isinstance(model, FromNoise) and isinstance(model.recipe.data, Distribution):
-            self.witness = Witness(model, distributions.of(model.recipe.data))
+        if points := model.recipe.data.points:
+            self.witness = Witness(model.maker(), distributions.of(points))
         self.since = time.monotonic() - (self.checkpoint.seconds if self.checkpoint else 0)
         if self.checkpoint is None:
             self._save(model)  # whatever happens from now on, the training can be continued

@@ -140,7 +140,7 @@ class RecipeFromNoise(Recipe):
 
     @model_validator(mode="after")
     def _augments_images(self) -> Self:
-        if self.augment and isinstance(self.data, Distribution):
+        if self.augment and self.data.points:
             raise ValueError("augment: is for images, and this data is points: leave it out")
         return self
 

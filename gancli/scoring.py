@@ -15,7 +15,6 @@ from torch import Tensor
 
 from gancli import devices, images, memory, opening, records, subjects, theory, workload
 from gancli.data.dataset import splits_of
-from gancli.data.settings import Distribution
 from gancli.errors import UserError
 from gancli.images import Pixels
 from gancli.metrics import classifier, evaluate, fid, names, networks, pairs, prdc
@@ -257,7 +256,7 @@ def of_points(word: str, seed: int) -> Record | None:
     path = Path(word).expanduser()
     if not (path.suffix == ".safetensors" or (path / "recipe.yaml").is_file()):
         return None
-    if not isinstance(opening.open_model(path).recipe.data, Distribution):
+    if opening.open_model(path).recipe.data.points is None:
         return None
     found = theory.evaluate(path, seed)
     beside = {name: found.pop(name) for name in ("believed", "floor")}

@@ -12,14 +12,13 @@ from PIL import Image, ImageColor
 from torch import Tensor
 
 from gancli import catalogue, fetch, files, images, models, opening, recipe, runs
-from gancli.adversarial import Adversarial, FromNoise
+from gancli.adversarial import Adversarial
 from gancli.data import sources, store
 from gancli.data.dataset import NO, Dataset, decode, form_of, load_domain, members
 from gancli.data.inventory import take_inventory
 from gancli.data.prepare import prepare
-from gancli.data.settings import Data, Distribution, Pairs, Unpaired
 from gancli.errors import UserError
-from gancli.from_images import FromImages, Styled
+from gancli.from_images import FromImages
 from gancli.images import Pixels
 from gancli.metrics.features import ProtocolEntries
 from gancli.metrics.moments import Statistics, is_statistics
@@ -113,23 +112,22 @@ def of_model(
     Raises:
         UserError: it does not start from noise.
     """
-    if not isinstance(model, FromNoise):
-        raise UserError(f"{model.recipe.model}: translates images, and has none of its own: name a folder of images")
-    background = _of_images(model.recipe).background
+    maker = model.maker()
+    background = model.recipe.data.images.background
     seeds = range(seed, seed + count)
 
     def batches() -> Iterator[Tensor]:
         for start in range(0, count, LATENTS):
             some = seeds[start : start + LATENTS]
-            made = model.sample([model.latent(s) for s in some], [model.label(s) for s in some])
+            made = maker.sample([maker.latent(s) for s in some], [maker.label(s) for s in some])
             for batch in made:
                 yield tensor(_opaque(images.pixels(batch), background))
 
     def labels() -> NDArray[Any] | None:
-        return np.arange(seed, seed + count) % len(model.classes) if model.classes else None
+        return np.arange(seed, seed + count) % len(maker.classes) if maker.classes else None
 
     entries: ProtocolEntries = {**(protocol or {}), "model": model.recipe.model, "step": model.step, "first_seed": seed}
-    return Subject(batches, count, entries, labels, model.classes, None, model.recipe, run)
+    return Subject(batches, count, entries, labels, maker.classes, None, model.recipe, run)
 
 
 def comparisons(
@@ -153,7 +151,7 @@ def comparisons(
     for direction, (_, target) in model.directions.items():
         reals = of_domain(model.recipe, target, split)
         found[direction] = of_translation(model, direction, seed, protocol, run), reals
-        if isinstance(model, Styled):
+        if model.stylist():
             guided = of_translation(model, direction, seed, protocol, run, by_reference=True)
             found[direction + BY_REFERENCE] = guided, reals
     return found
@@ -173,8 +171,9 @@ def of_translation(
     By reference, each takes the style of a test image of the target: the first of the first, and so on, around.
     """
     origin, target = model.directions[direction]
+    stylist = model.stylist() if by_reference else None
     inputs, references = (of_domain(model.recipe, domain, "test") for domain in (origin, target))
-    background = _of_images(model.recipe).background
+    background = model.recipe.data.images.background
 
     def ready(batch: Tensor) -> Tensor:
         return prepare({"image": batch}, model.recipe.data, training=False)["image"]
@@ -183,9 +182,9 @@ def of_translation(
         first = seed
         styles = itertools.cycle(image for batch in references.batches() for image in batch)
         for batch in inputs.batches():
-            if by_reference and isinstance(model, Styled):
+            if stylist is not None:
                 shown = torch.stack([*itertools.islice(styles, len(batch))])
-                made = model.styled(ready(batch), model.styles_of(ready(shown), target))
+                made = stylist.styled(ready(batch), stylist.styles_of(ready(shown), target))
             else:
                 made = model.translate(ready(batch), target, range(first, first + len(batch)))
             yield tensor(_opaque(images.pixels(made), background))
@@ -217,7 +216,7 @@ def of_domain(settings: Recipe, domain: str, split: str) -> Subject:
     Raises:
         UserError: there is no such data or split.
     """
-    data = _of_images(settings)
+    data = settings.data.images
     inventory = take_inventory(data)
     if split not in inventory.groups:
         load_domain(data, domain, split)  # says what there is
@@ -251,8 +250,8 @@ def labelled(settings: Recipe, split: str) -> Subject:
     Raises:
         UserError: there is no such data or split.
     """
-    data = _of_images(settings)
-    if not isinstance(data, Pairs | Unpaired):
+    data = settings.data.images
+    if data.keys == ("image",):
         return of_data(settings, split)
     sides = [of_domain(settings, domain, split) for domain in ("a", "b")]
     labels = np.repeat(range(len(sides)), [side.count for side in sides])
@@ -274,7 +273,7 @@ def of_data(settings: Recipe, split: str) -> Subject:
     Raises:
         UserError: there is no such data or split.
     """
-    data = _of_images(settings).model_copy(update={"enlarge": None})
+    data = settings.data.images.model_copy(update={"enlarge": None})
     inventory = take_inventory(data)
 
     decoded = _once(lambda progress: decode(data, inventory, split, progress))
@@ -300,12 +299,6 @@ def of_data(settings: Recipe, split: str) -> Subject:
         settings,
         prepare=decoded,
     )
-
-
-def _of_images(settings: Recipe) -> Data:
-    if isinstance(settings.data, Distribution):
-        raise UserError(f"{settings.data.source}: points, not images: gancli evaluate RUN measures them exactly")
-    return settings.data
 
 
 def _turned(groups: Iterable[store.Rows]) -> ProtocolEntries:

@@ -361,7 +361,7 @@ def _evaluation(draft: _Draft, kind: Kind, seen: Glance) -> dict[str, Any]:
 
 def _classes(seen: Glance) -> tuple[str, ...]:
     """The class folders of a source, those of two domains included."""
-    if seen.inventory.classes or not isinstance(seen.settings, Unpaired):
+    if seen.inventory.classes or seen.settings.matched:
         return seen.inventory.classes
     sides = {rows.sources[0].where for rows in seen.inventory.groups["train"]}
     return glance.classes_of(seen.settings.source) if len(sides) == 1 else ()
@@ -369,8 +369,8 @@ def _classes(seen: Glance) -> tuple[str, ...]:
 
 def _why(kind: Kind, seen: Glance) -> str:
     settings: Data = seen.settings
-    if isinstance(settings, Pairs):
-        how = "files of the same names in A and B" if settings.layout == "folders" else "two images side by side"
+    if settings.paired:
+        how = "two images side by side" if settings.halves == 2 else "files of the same names in A and B"
         return f"the images are pairs ({how}), from which it learns what an input should become"
     if kind == "unpaired":
         return "there are two domains of images without pairs, each of which it turns into the other"

@@ -17,7 +17,6 @@ from gancli import losses, models, weights
 from gancli.adversarial import FromNoise, evaluating
 from gancli.data import distributions
 from gancli.data.distributions import Floats, Gaussians, Known
-from gancli.data.settings import Distribution
 from gancli.errors import UserError
 from gancli.metrics.divergences import PAIRS, POINTS, Divergences
 from gancli.opening import open_model
@@ -170,10 +169,11 @@ def evaluate(path: Path, seed: int = 0) -> dict[str, Any]:
     Raises:
         UserError: there is no such run, or its data is images.
     """
-    model = open_model(path)
-    if not isinstance(model, FromNoise) or not isinstance(model.recipe.data, Distribution):
+    opened = open_model(path)
+    if opened.recipe.data.points is None:
         raise UserError(f"{path}: learnt images, which have no density to compare with: gancli eval-fid scores them")
-    known = distributions.of(model.recipe.data)
+    known = distributions.of(opened.recipe.data.points)
+    model = opened.maker()
     whole = path.is_dir() and Run(path).last_checkpoint.is_file()
     if whole:
         model = with_discriminator(path)

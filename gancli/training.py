@@ -1,7 +1,7 @@
 """train: a recipe and a run directory in, a trained run out; Lightning calls each step."""
 
 import contextlib
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from gancli.data.store import Streamed
 from gancli.errors import UserError
 from gancli.evaluator import Evaluator
 from gancli.finite import Diverged
-from gancli.from_images import FromImages
 from gancli.lock import Lost
 from gancli.origin import Origin
 from gancli.process import hide_variables
@@ -72,10 +71,10 @@ def train(recipe: Recipe, dataset: Dataset | Known, run: Run, progress: Progress
     if recipe.train.decay_steps > recipe.train.steps:
         longer = f"train.decay_steps: {recipe.train.decay_steps:,} is longer than the training"
         progress.note(f"{longer}: the learning rates fall over all {recipe.train.steps:,} steps")
-    if isinstance(model, FromImages) and isinstance(dataset, Dataset):
+    if model.targets and isinstance(dataset, Dataset):
         tested = load(recipe.data, "test") if "test" in splits_of(recipe.data) else dataset
         digests["test"] = tested.digest
-        model.inputs = shown(recipe, tested)
+        model.translator().inputs = shown(recipe, tested)
     with disk_in_words(run), contextlib.ExitStack() as stack:
         checkpoint = _load(run, model, progress) if resume else None
         fitting = progress.counting("fitting the classifier of evaluate.features", "steps", at_once=True)
@@ -123,7 +122,7 @@ def _batches(
     position = (model.recipe.train.batch_size, model.recipe.train.seed, start, stop)
     if not isinstance(dataset, Dataset):
         return Draws(dataset, *position)
-    device = home(dataset, cast(Data, model.recipe.data), trains) if trains is not None else None
+    device = home(dataset, model.recipe.data.images, trains) if trains is not None else None
     return Batches(dataset, *position, referenced=model.referenced, device=device)
 
 

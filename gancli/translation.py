@@ -9,13 +9,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 
 from gancli import images, memory, outputs
 from gancli.data.pixels import ANIMATED, BadImage, Form, fit
-from gancli.data.settings import Data
 from gancli.data.sources import Source
 from gancli.data.store import in_order, workers
 from gancli.encoding import ENDINGS, NOTHING, Kept, encode, read
@@ -149,8 +148,7 @@ class Job:
 
     def _read(self, place: int) -> "_Read | Failed":
         """An image as the network sees it, but for the padding."""
-        data = self.model.recipe.data
-        assert isinstance(data, Data)
+        data = self.model.recipe.data.images
         try:
             image = self.source.open(place)
             if ANIMATED in image.info:
@@ -205,7 +203,7 @@ class Job:
 
     @cached_property
     def _cost(self) -> float:
-        turn, channels = next(iter(self.turns.values())), cast(Data, self.model.recipe.data).channels
+        turn, channels = next(iter(self.turns.values())), self.model.recipe.data.images.channels
         return cost(turn, self.model.padded(SMALL), channels)
 
 
@@ -262,8 +260,7 @@ def sheet(job: Job, rows: Sequence[Sequence[Pixels]], heading: Sequence[Pixels] 
 
 
 def _of_sheet(job: Job) -> Form:
-    data = job.model.recipe.data
-    assert isinstance(data, Data)
+    data = job.model.recipe.data.images
     return Form(*data.size, data.channels, resize="contain")
 
 

@@ -21,7 +21,6 @@ import torch
 
 from gancli import files, precision
 from gancli.adversarial import Adversarial, Batch
-from gancli.data.settings import Distribution
 from gancli.finite import Diverged
 from gancli.machine import processor_name
 from gancli.schema import Recipe
@@ -74,7 +73,7 @@ def _chosen(
     model: Adversarial, batches: Callable[[int], Iterator[Batch]], note: Callable[[str], None]
 ) -> tuple[str, str | None]:
     """The arithmetic, and the reason in words; None where there was nothing to measure."""
-    if isinstance(model.recipe.data, Distribution):
+    if model.recipe.data.points:
         return "float32", None  # bf16 would round the points to 8 bits
     if not precision.has_bf16():
         return "float32", None

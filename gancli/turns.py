@@ -8,7 +8,6 @@ from torch import Tensor
 
 from gancli import outputs
 from gancli.data.pixels import BadImage, Form, fit
-from gancli.data.settings import Data
 from gancli.data.sources import Source
 from gancli.errors import UserError
 from gancli.from_images import FromImages, Styled
@@ -47,7 +46,7 @@ def of_targets(model: FromImages, targets: Sequence[str], seeds: Seeds) -> Turns
     targets = tuple(dict.fromkeys(targets)) or model.every_target
     for target in targets:
         model.check_target(target)
-    if seeds.count > 1 and not isinstance(model, Styled):
+    if seeds.count > 1 and model.stylist() is None:
         raise UserError(f"--styles {seeds.count}: {model.recipe.model} has one style of each domain: leave it out")
     _few(len(targets) * seeds.count)
     turns: dict[str, Turn] = {}
@@ -66,12 +65,11 @@ def of_references(model: FromImages, references: Source, targets: Sequence[str])
     Raises:
         UserError: the family takes no references, one cannot be read, or its domain is not known.
     """
-    if not isinstance(model, Styled):
+    if (stylist := model.stylist()) is None:
         raise UserError(f"--reference: {model.recipe.model} takes no styles from images: leave it out")
     if len(targets) > 1:
         raise UserError("--reference: is of one domain: name one with --domain, or put references in folders of theirs")
-    data = model.recipe.data
-    assert isinstance(data, Data)
+    data = model.recipe.data.images
     form = Form(*data.size, data.channels, None, data.resize, data.background)
     turns: dict[str, Turn] = {}
     shown: list[Pixels] = []
@@ -87,7 +85,7 @@ def of_references(model: FromImages, references: Source, targets: Sequence[str])
             pixels = fit(references.open(place), form)
         except (BadImage, OSError) as error:
             raise UserError(f"--reference: {name}: {error}: mend or remove it") from error
-        turn = _styled(model, model.styles_of(tensor(pixels[None]), target))
+        turn = _styled(stylist, stylist.styles_of(tensor(pixels[None]), target))
         folder = outputs.path(name.removesuffix(path.suffix)) if len(references.names) > 1 else ""
         if folder in turns:
             raise UserError(f"--reference: {name} and another one have the same name but for the ending: rename one")

@@ -73,14 +73,13 @@ def sides_of(words: Words) -> "Sides":
         UserError: a word that means nothing, or an option that nothing uses.
     """
     from gancli import scoring, subjects
-    from gancli.from_images import FromImages
 
     upright = not words.ignore_orientation
     model, protocol, run = subjects.model_of(words.subject, best=words.best) or (None, {}, None)
-    if isinstance(model, FromImages):
+    if model is not None and model.targets:
         if words.count is not None:
             raise UserError(f"--count {words.count}: all test images are translated: leave it out")
-        sides = _directions(model, protocol, run, words)
+        sides = _directions(model.translator(), protocol, run, words)
     else:
         if words.direction is not None:
             raise UserError(f"--direction: {words.subject} is no run that translates images: leave it out")

@@ -105,9 +105,8 @@ def generate(model: "FromNoise", wish: Wish, *, force: bool, as_json: bool) -> N
         UserError: the place is taken, or does not fit the model; nothing is made then.
     """
     from gancli import outputs, sampling
-    from gancli.data.settings import Distribution
 
-    points = isinstance(model.recipe.data, Distribution)
+    points = model.recipe.data.points is not None
     target = Path("points.csv") if points and wish.out is None else wish.target
     chosen = sampling.samples(model, wish.seeds, wish.class_)
     form = _fitting(chosen, wish.form, target, points=points)

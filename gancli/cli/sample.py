@@ -132,27 +132,24 @@ def sample(
     use(device)
 
     from gancli import opening, turns
-    from gancli.adversarial import FromNoise
-    from gancli.data.settings import Domains
     from gancli.data.sources import ignored, passed_over
-    from gancli.from_images import FromImages
     from gancli.seeds import following
 
-    model = opening.open_model(run, best=best)
-    family = model.recipe.model
-    if isinstance(model, FromNoise):
+    opened = opening.open_model(run, best=best)
+    family = opened.recipe.model
+    if not opened.targets:
         _refuse(from_images, f"is for runs that translate images, and {family} makes them from noise")
         assert wish is not None
-        noise.generate(model, wish, force=force, as_json=as_json)
+        noise.generate(opened.maker(), wish, force=force, as_json=as_json)
         return
 
-    assert isinstance(model, FromImages)
+    model = opened.translator()
     _refuse(from_noise, f"is for runs that make images from noise, and {family} translates them")
     if dropout is not None:
         if model.dropout is None:
             raise UserError(f"--dropout: {family} has none: leave it out")
         model.dropout = dropout == "on"
-    if isinstance(model.recipe.data, Domains):
+    if model.recipe.data.images.labelled:
         _refuse({"--direction": direction}, f"is for runs of two domains, and {family} knows many: see --domain")
         into, wanted = model.targets[0], _turns(model, domain or [], seed or 0, styles, reference)
     else:

@@ -99,10 +99,9 @@ def _train(
 def _load(settings: "Recipe", progress: Progress) -> "Dataset | Known":
     from gancli.data.dataset import load
     from gancli.data.distributions import of
-    from gancli.data.settings import Distribution
 
-    if isinstance(settings.data, Distribution):
-        return of(settings.data)
+    if settings.data.points:
+        return of(settings.data.points)
     dataset = load(settings.data, "train", progress.counting("decoding", "images"))
     for line in dataset.notes:
         progress.note(line)

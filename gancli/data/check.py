@@ -236,7 +236,7 @@ def _notes(
     train = found["train"]
     if "test" not in found:
         notes.append("there is no test split: set data.holdout, or make a folder test")
-    if train.classes and not (isinstance(settings, Labelled) and settings.attributes):
+    if train.classes and not settings.has_attributes:
         least, most = (pick(train.classes, key=train.classes.__getitem__) for pick in (min, max))
         if train.classes[most] > UNBALANCED * train.classes[least]:
             notes.append(
@@ -244,7 +244,7 @@ def _notes(
                 f"add images of {least}, or train on balanced batches"
             )
     height, width = settings.size
-    halved = 2 if isinstance(settings, Pairs) and settings.layout == "side-by-side" else 1
+    halved = settings.halves
     if halved == 2 and all(w < 1.5 * h for w, h in sizes):
         notes.append(dataset.NO_HALVES)
     small = sum(count for (w, h), count in sizes.items() if w * ENLARGED < width * halved or h * ENLARGED < height)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gancli.data import store
 from gancli.data.inventory import Inventory, take_inventory
 from gancli.data.pixels import BadImage, Form
-from gancli.data.settings import Data, Distribution, Domains, Pairs, Unpaired
+from gancli.data.settings import Data, Distribution
 from gancli.data.sources import passed_over
 from gancli.data.store import Pixels, Skipped
 from gancli.errors import UserError
@@ -98,7 +98,7 @@ def load(settings: Data | Distribution, split: str = "train", progress: store.Pr
     Raises:
         UserError: there is no such source or split, it holds nothing of this kind, or an image cannot be used.
     """
-    settings = _images(settings)
+    settings = settings.images
     return decode(settings, take_inventory(settings), split, progress)
 
 
@@ -109,8 +109,7 @@ def load_domain(settings: Data, domain: str, split: str, progress: store.Progres
         UserError: as for `load`, or there is no such domain.
     """
     settings = settings.model_copy(update={"enlarge": None})
-    if isinstance(settings, Pairs):
-        settings = settings.model_copy(update={"direction": "a-to-b"})  # so that a is a
+    settings = settings.forwards()
     found = load(settings, split, progress)
     if found.labels is None:
         names = {"image": found.names[domain]}
@@ -134,13 +133,7 @@ def members(labels: NDArray[Any], names: Sequence[str], domain: str) -> NDArray[
 
 def splits_of(settings: Data | Distribution) -> dict[str, int]:
     """How many images (of the larger domain) each split has, before any is decoded."""
-    return {name: max(map(len, groups)) for name, groups in take_inventory(_images(settings)).groups.items()}
-
-
-def _images(settings: Data | Distribution) -> Data:
-    if isinstance(settings, Distribution):
-        raise UserError(f"data.source: {settings.source} gives points, not images: `gancli evaluate` judges them")
-    return settings
+    return {name: max(map(len, groups)) for name, groups in take_inventory(settings.images).groups.items()}
 
 
 def decode(settings: Data, inventory: Inventory, split: str, progress: store.Progress | None = None) -> Dataset:
@@ -174,15 +167,14 @@ def decode(settings: Data, inventory: Inventory, split: str, progress: store.Pro
         raise UserError(
             f"data.source: {settings.source}: no image of the {split} split can be used: give another source"
         )
-    if isinstance(settings, Domains) and split == "train" and labels is not None:
+    if settings.labelled and split == "train" and labels is not None:
         _need_every_domain(settings, labels, inventory.classes)
-    if isinstance(settings, Pairs) and settings.direction == "b-to-a":
+    if settings.turned_round:
         images = {"a": images["b"], "b": images["a"]}
         names = {"a": names["b"], "b": names["a"]}
         contents = {"a": contents["b"], "b": contents["a"]}
-    matched = not isinstance(settings, Unpaired)
     notes = _notes(settings, inventory, split, skipped)
-    return Dataset(images, labels, inventory.classes, names, skipped, matched, contents, notes)
+    return Dataset(images, labels, inventory.classes, names, skipped, settings.matched, contents, notes)
 
 
 def _notes(settings: Data, inventory: Inventory, split: str, skipped: Sequence[Skipped]) -> list[str]:
@@ -194,7 +186,7 @@ def _notes(settings: Data, inventory: Inventory, split: str, skipped: Sequence[S
         verb = "are" if len(skipped) > 1 else "is"
         named = store.first_names(skipped, LISTED)
         notes.append(f"{settings.source}: {count} of the {split} split {verb} left out: {named}")
-    if isinstance(settings, Pairs) and settings.layout == "side-by-side" and (note := no_two_halves(inventory, split)):
+    if settings.halves == 2 and (note := no_two_halves(inventory, split)):
         notes.append(note)
     return notes
 

@@ -87,7 +87,7 @@ def _rows(keys: tuple[str, ...], source: Source, places: Sequence[int]) -> Rows:
 
 
 def _with_classes(settings: Data) -> Inventory:
-    wanted = isinstance(settings, Domains)
+    wanted = settings.labelled
     side = _side(settings, settings.source, "labelled" if wanted else "images")
     parts = splits.divide(side.names, settings.holdout)
     _need_train(settings, parts)
@@ -227,17 +227,16 @@ def _unpaired(settings: Unpaired) -> Inventory:
 
 def _two_sides(settings: Pairs | Unpaired, source_b: str | None) -> list[tuple[_Side, str]]:
     """Each side with the folder it is confined to: A and B of one source, or all of two."""
-    task: shapes.Task = "unpaired" if isinstance(settings, Unpaired) else "images"
+    task: shapes.Task = "images" if settings.paired else "unpaired"
     if source_b is not None:
         return [(_side(settings, settings.source, task), ""), (_side(settings, source_b, task), "")]
     side = _side(settings, settings.source, task)
-    domains = settings.domains if isinstance(settings, Unpaired) else ("A", "B")
-    if missing := [domain for domain in domains if not any(name.folder == domain for name in side.names)]:
+    if missing := [domain for domain in settings.domains if not any(name.folder == domain for name in side.names)]:
         raise UserError(
             f"data.source: {settings.source} holds no domain {missing[0]}: "
             f"name its folders trainA, trainB, testA, testB, name them in data.domains, or B by data.source_b"
         )
-    return [(side, domain) for domain in domains]
+    return [(side, domain) for domain in settings.domains]
 
 
 def _by_split(side: _Side, folder: str, holdout: float) -> dict[str, list[int]]:

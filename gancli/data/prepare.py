@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from gancli.data.settings import Data, Distribution, Pairs
+from gancli.data.settings import Data, Distribution
 
 AREA, ASPECT = (0.8, 1.0), (0.9, 1.1)
 """Of the part that a zoomed image shows."""
@@ -26,13 +26,14 @@ def prepare(batch: Mapping[str, Tensor], settings: Data | Distribution, training
         training: whether to augment.
     """
     prepared = dict(batch)
-    if isinstance(settings, Distribution):
+    if settings.points:
         return prepared
+    settings = settings.images
     changes: _Changes | None = None
     for key, images in batch.items():
         if images.dtype != torch.uint8 or images.ndim != 4:
             continue
-        if changes is None or not isinstance(settings, Pairs):
+        if changes is None or not settings.paired:
             changes = _Changes(images, settings, training)
         # 127.5 is exact and 255 maps to 1 exactly, so the pixels can be had back without loss.
         prepared[key] = changes(images).float().sub_(127.5).div_(127.5)

@@ -1,9 +1,10 @@
 """What a recipe may say about its data, one class for each kind of data (this file imports no torch)."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
+from gancli.errors import UserError
 from gancli.recipe import Settings
 
 Pixels = Annotated[int, Field(gt=0, le=4096)]
@@ -23,6 +24,13 @@ def no_boolean(value: object) -> object:
 
 class Data(Settings):
     """What every kind of data shares."""
+
+    keys: ClassVar[tuple[str, ...]] = ("image",)
+    """The names of a batch's images."""
+    paired: ClassVar[bool] = False
+    """Whether the images of all keys belong together, place by place."""
+    labelled: ClassVar[bool] = False
+    """Whether each image must have a domain."""
 
     source: Annotated[str, Field(json_schema_extra={"not": {"enum": list(DISTRIBUTIONS)}})]
     """Where the images come from: a folder, a .zip of one, idx, .npz or .npy files, the CIFAR-10 archives, a fetched
@@ -71,6 +79,40 @@ class Data(Settings):
         """Height and width in pixels before the random crop."""
         return sides(self.enlarge or self.image_size)
 
+    @property
+    def images(self) -> Self:
+        """These settings, as they are of images."""
+        return self
+
+    @property
+    def points(self) -> "Distribution | None":
+        """The distribution of points; None, as these data are images."""
+        return None
+
+    @property
+    def matched(self) -> bool:
+        """Whether the images in the same place belong together, or there is only one in each place."""
+        return self.paired or len(self.keys) == 1
+
+    @property
+    def has_attributes(self) -> bool:
+        """Whether an image has attributes, each true or false, instead of one class."""
+        return False
+
+    @property
+    def halves(self) -> int:
+        """Images side by side in each file."""
+        return 1
+
+    @property
+    def turned_round(self) -> bool:
+        """Whether b is the input and a the target."""
+        return False
+
+    def forwards(self) -> Self:
+        """The same data with a as the input."""
+        return self
+
     @field_validator("source")
     @classmethod
     def _holds_images(cls, source: str) -> str:
@@ -106,6 +148,11 @@ class Images(Data):
 class Pairs(Data):
     """Images that belong together two by two: the input and what it should become."""
 
+    keys = ("a", "b")
+    paired = True
+    domains: ClassVar[tuple[str, str]] = ("A", "B")
+    """Names of the folders that hold a and b, for layout: folders."""
+
     layout: Literal["side-by-side", "folders"] = "side-by-side"
     """side-by-side: each file holds A on its left half and B on its right; folders: source holds A, source_b holds B
     (or source holds a folder A and a folder B), matched by name whatever the extension."""
@@ -113,6 +160,20 @@ class Pairs(Data):
     """Where the B images are, for layout: folders."""
     direction: Literal["a-to-b", "b-to-a"] = "a-to-b"
     """Which half is the input."""
+
+    @property
+    def halves(self) -> int:
+        """Images side by side in each file."""
+        return 2 if self.layout == "side-by-side" else 1
+
+    @property
+    def turned_round(self) -> bool:
+        """Whether b is the input and a the target."""
+        return self.direction == "b-to-a"
+
+    def forwards(self) -> Self:
+        """The same data with a as the input."""
+        return self.model_copy(update={"direction": "a-to-b"})
 
     @model_validator(mode="after")
     def _one_layout(self) -> Self:
@@ -123,6 +184,8 @@ class Pairs(Data):
 
 class Unpaired(Data):
     """Two domains of images that need not match: trainA and trainB below one source, or two sources."""
+
+    keys = ("a", "b")
 
     domains: tuple[str, str] = ("A", "B")
     """Names of the folders that hold domain A and domain B below source, as in [Orange, Lemon]."""
@@ -138,6 +201,8 @@ class Unpaired(Data):
 
 class Domains(Data):
     """Images with a domain each: a folder for every domain."""
+
+    labelled = True
 
     classes: tuple[str, ...] = ()
     """Names of the domains, in the order of the labels; found in the data where left out."""
@@ -161,6 +226,11 @@ class Labelled(Domains):
         """The names of the attributes or, where there are none, of the classes."""
         return self.attributes or self.classes
 
+    @property
+    def has_attributes(self) -> bool:
+        """Whether an image has attributes, each true or false, instead of one class."""
+        return bool(self.attributes)
+
     @model_validator(mode="after")
     def _names_attributes(self) -> Self:
         if self.attribute_file is not None and not self.attributes:
@@ -173,6 +243,20 @@ class Distribution(Settings):
 
     source: str
     """The distribution's name."""
+
+    @property
+    def points(self) -> "Distribution":
+        """The distribution of points."""
+        return self
+
+    @property
+    def images(self) -> Data:
+        """No settings of images.
+
+        Raises:
+            UserError: these data are points.
+        """
+        raise UserError(f"{self.source}: points, not images: gancli evaluate RUN measures them exactly")
 
     @property
     def shape(self) -> tuple[int, ...]:
