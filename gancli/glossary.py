@@ -93,6 +93,11 @@ VALUES = {
 """Every value of an evaluation. CLASS stands for a number, NAME for another entry."""
 
 
+def value(name: str) -> str | None:
+    """What a value of an evaluation means; None for anything else that stands in a record, as the step."""
+    return meaning(name) if name not in COLUMNS else None
+
+
 def meaning(name: str) -> str | None:
     """What a column or a value means; None for one that is not known, as of a family that somebody else wrote.
 

@@ -1,6 +1,9 @@
 """`gancli eval-fid`, `gancli evaluate`, `gancli fit-features`: numbers with their protocol."""
 
 import json
+import shutil
+import textwrap
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -308,8 +311,28 @@ def _publish(record: dict[str, Any], run: "Run | None", as_json: bool) -> None:
         for name, value in record["values"].items()
     }
     hidden = ("values", "not_finite", "warnings", "metric", "value")
-    entries = {name: entry for name, entry in record.items() if name not in hidden}
+    entries = {
+        name: f"{entry:.6g}" if isinstance(entry, float) else entry
+        for name, entry in record.items()
+        if name not in hidden
+    }
     width = max(map(len, [*rows, *entries]))
     door.result(*(f"{name:{width}}  {value}" for name, value in rows.items()))
+    door.result("", "which means", *_meanings([*rows, *entries], width))
     door.result("", "measured with")
     door.result(*(f"{name:{width}}  {value}" for name, value in entries.items()))
+
+
+def _meanings(names: list[str], width: int) -> Iterator[str]:
+    """What values mean, in words, wrapped to the terminal; what means the same is said once."""
+    from gancli import glossary
+
+    said: dict[str, str] = {}
+    for name in names:
+        if meaning := glossary.value(name):
+            said.setdefault(meaning, name)
+    columns = max(shutil.get_terminal_size().columns, width + 30)
+    for meaning, name in said.items():
+        yield from textwrap.wrap(
+            meaning, columns, initial_indent=f"{name:{width}}  ", subsequent_indent=" " * (width + 2)
+        )

@@ -61,3 +61,17 @@ def test_every_value_of_every_metric_is_explained(linear, images) -> None:
 @pytest.mark.parametrize("name", ENTRIES)
 def test_every_explanation_is_a_sentence(name: str) -> None:
     assert ENTRIES[name][0].isupper() and ENTRIES[name].endswith(".") and "  " not in ENTRIES[name]
+
+
+def test_a_printed_table_says_what_its_values_mean(gancli, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    run = tmp_path / "run"
+    sets = ("--set", "train.steps=4", "--set", "train.log_every=4", "--set", "train.samples_every=4")
+    assert run_gancli("train", "gan-ring2d", "--out", run, "-q", *sets) == 0
+    done = gancli("evaluate", run)
+    values, words, protocol = (part.splitlines() for part in done.out.split("\n\n"))
+    assert values[0].startswith("exact_kl_data_model ") and len(values[0].split()) == 2
+    assert words[0] == "which means" and max(map(len, words)) <= 80
+    said = " ".join(" ".join(words[1:]).split())
+    assert f"high_quality {glossary.VALUES['high_quality']}" in said and "floor_exact_kl_data_model The same" in said
+    assert protocol[0] == "measured with" and any(line.startswith("step ") for line in protocol)
