@@ -1,4 +1,4 @@
-"""The Fréchet distance between two sets of images, from sums of features that torchmetrics keeps."""
+"""The Fréchet distance between two sets of images: torchmetrics keeps the sums of features, the distance is ours."""
 
 import hashlib
 from collections.abc import Callable, Iterable
