@@ -11,6 +11,7 @@ from pytorch_lightning import Trainer
 from gancli import models, precision, trial
 from gancli.adversarial import PLAYERS, Adversarial, Batch, position_seed
 from gancli.checkpoints import Checkpoint
+from gancli.data import distributions
 from gancli.data.batches import Batches, Draws
 from gancli.data.dataset import Dataset, load, splits_of
 from gancli.data.distributions import Known
@@ -50,6 +51,21 @@ class Result(NamedTuple):
 
     step: int
     seconds: float
+
+
+def load_data(recipe: Recipe, progress: Progress) -> Dataset | Known:
+    """The images that a recipe trains on, decoded, or the distribution whose points it draws.
+
+    Raises:
+        UserError: there are no such images, one cannot be used, or they are too few.
+    """
+    if recipe.data.points:
+        return distributions.of(recipe.data.points)
+    dataset = load(recipe.data, "train", progress.counting("decoding", "images"))
+    for line in dataset.notes:
+        progress.note(line)
+    dataset.need(recipe.train.batch_size)
+    return dataset
 
 
 def train(recipe: Recipe, dataset: Dataset | Known, run: Run, progress: Progress, *, resume: bool) -> Result:

@@ -65,6 +65,7 @@ ROOMS = [
     "records",
     "workload",
     "scoring",
+    "comparison",
     "evaluator",
     "precision",
     "surroundings",
@@ -76,6 +77,8 @@ ROOMS = [
     "suggest",
     "estimate",
     "commented",
+    "arguments",
+    "api",
     "cli",
     "__main__",
 ]

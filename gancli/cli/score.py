@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gancli.cli import app, comparison, door, parsing, targets
+from gancli.cli import app, door, parsing, targets
 from gancli.cli.device import Device, use
 from gancli.cli.progress import Progress
 from gancli.errors import UserError
 
 if TYPE_CHECKING:
+    from gancli import comparison
     from gancli.metrics.features import Features
     from gancli.metrics.moments import Statistics
     from gancli.runs import Run
@@ -113,6 +114,8 @@ def eval_fid(
     targets.check("--save-statistics", save_statistics, ".npz", force, (subject, against, weights))
     _check(["fid"], bootstrap)
     use(device)
+    from gancli import comparison
+
     sides = comparison.sides_of(
         comparison.Words(subject, against, split, count, seed, direction, best, ignore_orientation)
     )
@@ -174,7 +177,7 @@ def evaluate(
     targets.check("--neighbours", neighbours, ".png", force, (subject, against, weights))
     _check(asked or ["fid"], bootstrap)
     use(device)
-    from gancli import runs, scoring
+    from gancli import comparison, runs, scoring
 
     if (of_points := scoring.of_points(subject, seed)) is not None:
         if metrics or against or best or neighbours:
@@ -228,7 +231,7 @@ def _check(metrics: list[str], bootstrap: int) -> None:
 
 def _score(
     sides: "comparison.Sides",
-    network: comparison.Network,
+    network: "comparison.Network",
     metrics: list[str],
     seed: int,
     bootstrap: int,
@@ -244,7 +247,11 @@ def _score(
     measured, reference = next(iter(sides.values()))
     if neighbours is not None and (reference is None or reference.statistics or measured.statistics):
         raise UserError("--neighbours: shows images of the reference: name it with --against, not by its statistics")
-    loaded = None if metrics == [PAIRS] and neighbours is None else network.load(sides, progress)
+    loaded = (
+        None
+        if metrics == [PAIRS] and neighbours is None
+        else network.load(sides, progress.counting("fitting a classifier", "steps"))
+    )
     told = progress.passing("images")
 
     def ready() -> None:
@@ -278,7 +285,7 @@ def _estimate(
 
 
 def _save_statistics(
-    sides: "comparison.Sides", network: comparison.Network, file: Path, bootstrap: int, progress: Progress
+    sides: "comparison.Sides", network: "comparison.Network", file: Path, bootstrap: int, progress: Progress
 ) -> None:
     """Write the statistics of images that are compared with nothing yet."""
     from gancli import scoring
@@ -286,7 +293,7 @@ def _save_statistics(
     if bootstrap:
         raise UserError("--bootstrap: is of a comparison: name what the images are compared with, with --against")
     subject, _ = next(iter(sides.values()))
-    loaded = network.load(sides, progress)
+    loaded = network.load(sides, progress.counting("fitting a classifier", "steps"))
     assert loaded is not None
     told = progress.passing("images")
     scoring.statistics(subject, loaded, told, ready=lambda: _estimate(sides, loaded, ["fid"], 0, progress)).save(file)

@@ -11,8 +11,6 @@ from gancli.cli.progress import Progress
 from gancli.errors import UserError
 
 if TYPE_CHECKING:
-    from gancli.data.dataset import Dataset
-    from gancli.data.distributions import Known
     from gancli.runs import Run
     from gancli.schema import Recipe
 
@@ -80,11 +78,12 @@ def _train(
         door.text(_plan(settings, run, progress))
         return
     check()
-    from gancli.training import train as start  # takes seconds, in which nothing is held yet
+    from gancli.training import load_data  # takes seconds, in which nothing is held yet
+    from gancli.training import train as start
 
     with run.held(), progress:
         check()
-        dataset = _load(settings, progress)
+        dataset = load_data(settings, progress)
         done = start(settings, dataset, run, progress, resume=resume is not None)
     result = {"run": str(run.path), "steps": done.step, "seconds": round(done.seconds, 3)}
     try:
@@ -96,25 +95,12 @@ def _train(
         process.discard_stdout()  # the run is whole, whether or not anybody reads where it is
 
 
-def _load(settings: "Recipe", progress: Progress) -> "Dataset | Known":
-    from gancli.data.dataset import load
-    from gancli.data.distributions import of
-
-    if settings.data.points:
-        return of(settings.data.points)
-    dataset = load(settings.data, "train", progress.counting("decoding", "images"))
-    for line in dataset.notes:
-        progress.note(line)
-    dataset.need(settings.train.batch_size)
-    return dataset
-
-
 def _plan(settings: "Recipe", run: "Run", progress: Progress) -> str:
     from gancli import recipe
     from gancli.data.dataset import Dataset
-    from gancli.training import build
+    from gancli.training import build, load_data
 
-    dataset = _load(settings, progress)
+    dataset = load_data(settings, progress)
     model = build(settings.resolved(dataset.classes))
     counts = [
         f"{player}: {sum(p.numel() for p in getattr(model, player).parameters()):,} parameters"

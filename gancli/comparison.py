@@ -1,10 +1,10 @@
-"""What a command of scoring compares: words become the two sides, and a feature network."""
+"""What is compared when something is scored: words become the two sides, and a feature network."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from gancli.cli.progress import Progress
 from gancli.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,8 +41,12 @@ class Network(NamedTuple):
     resize: "Resize | None"
     precision: "Precision"
 
-    def load(self, sides: "Sides", progress: Progress) -> "Features | None":
+    def load(self, sides: "Sides", fitting: Callable[[int, int], None]) -> "Features | None":
         """The feature network; none where both sides are statistics, which need none.
+
+        Args:
+            sides: what is compared.
+            fitting: called with (steps done, steps in all) where a classifier is fitted.
 
         Raises:
             UserError: an option that nothing uses, or a network that cannot be had.
@@ -62,7 +66,7 @@ class Network(NamedTuple):
             weights=self.weights,
             resize=self.resize,
             precision=self.precision,
-            progress=lambda done, total, _: progress.counting("fitting a classifier", "steps")(done, total),
+            progress=lambda done, total, _: fitting(done, total),
         )
 
 
