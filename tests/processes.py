@@ -59,12 +59,12 @@ class Command:
         if self.running:
             self.process.kill()
             self.process.join()
-            raise AssertionError(f"still running after {seconds} s: {self.log.read_text(errors='replace')}")
-        return Ended(self.process.exitcode or 0, self.log.read_text(errors="replace"), time.monotonic() - self.started)
+            raise AssertionError(f"still running after {seconds} s: {self.said()}")
+        return Ended(self.process.exitcode or 0, self.said(), time.monotonic() - self.started)
 
     def said(self) -> str:
         """What it has said so far; names need not be UTF-8."""
-        return self.log.read_text(errors="replace")
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def outlive(self, seconds: float) -> None:
         """Wait so long, or until the process has ended."""
