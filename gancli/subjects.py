@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor
 from torch import Tensor
 
-from gancli import catalogue, fetch, files, images, models, opening, recipe, runs
+from gancli import catalogue, files, images, models, opening, recipe, runs, words
 from gancli.adversarial import Adversarial
 from gancli.data import sources, store
 from gancli.data.dataset import NO, Dataset, decode, form_of, load_domain, members
 from gancli.data.inventory import take_inventory
 from gancli.data.prepare import prepare
-from gancli.errors import UserError
 from gancli.from_images import FromImages
 from gancli.images import Pixels
 from gancli.metrics.features import ProtocolEntries
@@ -78,11 +77,7 @@ def find(
         return Subject(lambda: iter(()), statistics.n or 0, entries, lambda: None, statistics=statistics)
     if path.suffix in (".yaml", ".yml") or (not path.exists() and word in catalogue.names()):
         return of_data(models.validate(recipe.read(catalogue.find(word))), split or "train")
-    if not path.exists() and word.partition(":")[0] not in ("digits", "shapes", *fetch.SETS):
-        raise UserError(
-            f"{word}: no such file or folder: give a run, its model.safetensors, a folder, a .zip, an .npz, a recipe, "
-            f"or one of digits, {', '.join(fetch.SETS)}"
-        )
+    words.check(word)
     return of_source(word, split, upright=upright)
 
 
@@ -97,7 +92,7 @@ def model_of(word: str, *, best: bool = False) -> tuple[Adversarial, ProtocolEnt
         UserError: the run has no weights, or damaged ones.
     """
     path = Path(word).expanduser()
-    if not (path.suffix == ".safetensors" or (path / "recipe.yaml").is_file() or best):
+    if not (words.is_model(path) or best):
         return None
     file = opening.weights_of(path, best=best)
     protocol: ProtocolEntries = {"run": word, "weights_file": file.name, "sha256": files.sha256(file)}

@@ -52,6 +52,7 @@ ROOMS = [
     "lock",
     "runs",
     "opening",
+    "words",
     "curves",
     "drawings",
     "sampling",

@@ -82,6 +82,47 @@ def test_translating_and_scoring_need_no_lightning(words: tuple[str, ...], tmp_p
     assert "gancli.models.pix2pix.model" in modules and not LIGHTNING & modules
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("sample", "NONE"), "NONE"),
+        (("sample", "RUN", "--best"), "has no best.safetensors"),
+        (("sample", "RUN", "--grid", "--out", "TAKEN.png"), "TAKEN.png: exists already"),
+        (("sample", "RUN", "--seeds", "3", "--out", "FOLDER"), "000003.png: exists already"),
+        (("sample", "TRANSLATOR", "--input", "NONE"), "--input: "),
+        (("evaluate", "NONE"), "NONE: no such file or folder"),
+        (("evaluate", "RUN", "--against", "NONE"), "NONE: no such file or folder"),
+        (("evaluate", "RUN", "--best"), "has no best.safetensors"),
+        (("evaluate", "RUN", "--metrics", "fdi"), "unknown metric"),
+        (("evaluate", "RUN", "--neighbours", "TAKEN.png"), "TAKEN.png: exists already"),
+        (("evaluate", "RUN", "--features", "NONE.safetensors"), "--features "),
+        (("eval-fid", "NONE.safetensors"), "NONE.safetensors"),
+        (("eval-fid", "RUN", "--weights", "NONE"), "--weights "),
+        (("eval-fid", "EMPTY"), "EMPTY: has no model.safetensors"),
+        (("eval-fid", "RUN", "--save-statistics", "TAKEN.npz"), "TAKEN.npz: exists already"),
+    ],
+)
+def test_what_is_missing_or_taken_is_said_before_torch_is_imported(
+    words: tuple[str, ...], said: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("TAKEN.png", "TAKEN.npz"):
+        Path(name).touch()
+    Path("FOLDER").mkdir()
+    Path("FOLDER/000003.png").touch()
+    for name, family in (("EMPTY", "dcgan"), ("TRANSLATOR", "pix2pix")):
+        Path(name).mkdir()
+        Path(name, "recipe.yaml").write_text(tiny.text(family))
+    Path("TRANSLATOR/model.safetensors").touch()
+    arguments = ["gancli", *(str(run) if word == "RUN" else word for word in words)]
+    code = f"import sys; sys.argv = {arguments!r}; from gancli.cli import main\ntry:\n    main()\nfinally:\n    "
+    code += "print('MODULES', *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert said in done.stderr, done.stderr
+    assert not {"torch", "torchmetrics", *LIGHTNING} & set(done.stdout.rpartition("MODULES ")[2].split())
+
+
 def test_importing_every_metric_needs_no_lightning() -> None:
     modules = loaded_after("import gancli.scoring, gancli.subjects, gancli.translation, gancli.sampling, gancli.theory")
     assert "torchmetrics" in modules and not LIGHTNING & modules

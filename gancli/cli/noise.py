@@ -98,6 +98,29 @@ def read(
     return Wish(chosen, class_, out, form, frames or FRAMES)
 
 
+def check_place(wish: Wish, path: Path, *, force: bool) -> None:
+    """Refuse a place that is taken, as far as the run's recipe says where images will go; torch is not yet imported.
+
+    Raises:
+        UserError: it is taken.
+    """
+    from gancli import outputs
+    from gancli.data.settings import Distribution
+    from gancli.runs import Run
+    from gancli.schema import RecipeFromNoise
+
+    try:
+        recipe = Run(path).recipe()
+    except UserError:
+        return  # a file of weights has its recipe within, which is read later
+    if wish.target == PIPE or not isinstance(recipe, RecipeFromNoise) or isinstance(recipe.data, Distribution):
+        return
+    if wish.form == "folder" and not recipe.conditional:
+        outputs.Place(wish.target).check((f"{seed:06d}.png" for seed in wish.seeds), force=force)
+    elif wish.form in ("grid", "walk", "zip", "npz"):
+        outputs.Place(wish.target.parent).check([wish.target.name], force=force)
+
+
 def generate(model: "FromNoise", wish: Wish, *, force: bool, as_json: bool) -> None:
     """Write what a model makes from noise, and print the paths.
 

@@ -129,6 +129,9 @@ def sample(
     forced = _size(size) if size else None
     if dropout not in (None, "on", "off"):
         raise UserError(f"--dropout {dropout}: expected on or off")
+    _check_words(run, input_, reference, best=best)
+    if wish is not None:
+        noise.check_place(wish, run, force=force)
     use(device)
 
     from gancli import opening, turns
@@ -172,6 +175,23 @@ def sample(
         missing = sum(1 if grid or name not in job.names else len(job.turns) for name, _ in failed)
         total = len(job.names) * (1 if grid else len(job.turns))
         raise UserError(f"{missing} of {total} images failed: {names}: fix or remove them", 1)
+
+
+def _check_words(run: Path, input_: str | None, reference: str | None, *, best: bool) -> None:
+    """Refuse words that mean nothing, after options that fit the run; torch is not yet imported."""
+    from gancli import opening, words
+    from gancli.runs import Run
+    from gancli.schema import RecipeFromImages, RecipeOfDomains
+
+    opening.weights_of(run, best=best)
+    try:
+        recipe = Run(run).recipe()
+    except UserError:
+        return  # a file of weights has its recipe within, which is read later
+    if input_ is not None and isinstance(recipe, RecipeFromImages):
+        words.check_images(input_, "--input")
+    if reference is not None and isinstance(recipe, RecipeOfDomains):
+        words.check_images(reference, "--reference")
 
 
 def _turns(model: "FromImages", targets: list[str], seed: int, styles: int | None, reference: str | None) -> "Turns":

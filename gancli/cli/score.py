@@ -113,6 +113,7 @@ def eval_fid(
     """Print the Fréchet distance between two sets of images, with its protocol."""
     targets.check("--save-statistics", save_statistics, ".npz", force, (subject, against, weights))
     _check(["fid"], bootstrap)
+    _check_words(subject, against, features, weights, best=best)
     use(device)
     from gancli import comparison
 
@@ -176,6 +177,7 @@ def evaluate(
     asked = names.read(metrics) if metrics else None
     targets.check("--neighbours", neighbours, ".png", force, (subject, against, weights))
     _check(asked or ["fid"], bootstrap)
+    _check_words(subject, against, features, weights, best=best)
     use(device)
     from gancli import comparison, runs, scoring
 
@@ -219,6 +221,18 @@ def fit_features(
     else:
         door.paths([out])
     door.note(f"{trained.accuracy:.2%} of {trained.tested:,} held-out images are classified correctly")
+
+
+def _check_words(subject: str, against: str | None, features: str | None, weights: Path | None, *, best: bool) -> None:
+    """Refuse words that mean nothing, and files that are not there; torch is not yet imported."""
+    from gancli import words
+
+    words.check(subject, best=best)
+    if against is not None:
+        words.check(against)
+    words.check_file("--weights", weights)
+    if features is not None and features.endswith(".safetensors"):
+        words.check_file("--features", features)
 
 
 def _check(metrics: list[str], bootstrap: int) -> None:
