@@ -197,7 +197,7 @@ def _open(rows: Rows, form: Form, folder: Path, keep: bool) -> Decoded | None:
         try:
             for key in rows.keys:
                 pixels[key] = kept.open_array(folder, key, entry["arrays"][key], form.shape)
-        except (OSError, kept.Damaged):
+        except (OSError, ValueError, kept.Damaged):
             return None
     else:
         sound = Rows(rows.keys, rows.sources, rows.indices[good])

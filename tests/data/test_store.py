@@ -233,3 +233,38 @@ def test_fewer_images_than_a_batch_is_said(tmp_path):
     data.need(12)
     with pytest.raises(UserError, match="set it to 12 or less"):
         data.need(13)
+
+
+def test_clear_leaves_what_another_process_decodes(tmp_path, cache, monkeypatch):
+    """The first decoding of a set goes on while `clear` removes everything else."""
+    load(images(photographs(tmp_path / "other")))
+    folder = photographs(tmp_path / "set")
+    cleared = []
+    decode = store.Rows.decode
+
+    def clearing(rows, row, form):
+        if row == 5:
+            # Another process, as locks are of processes: its own open file stands for it.
+            cleared.append(store.clear())
+            left = sorted(path.name[-5:] for path in (cache / "data").iterdir())
+            assert left == [".lock", ".part"], left
+        return decode(rows, row, form)
+
+    monkeypatch.setattr(store.Rows, "decode", clearing)
+    data = load(images(folder))
+    assert len(data) == 12 and [sets for sets, _ in cleared] == [1]
+    assert (np.asarray(load(images(folder)).images["image"]) == data.images["image"]).all()
+    assert store.clear()[0] == 1 and not list((cache / "data").iterdir())
+
+
+def test_who_waited_for_a_set_that_was_cleared_decodes_it(tmp_path, cache):
+    """`clear` removes the lock too: whoever waited for it takes a new one, which all others see."""
+    place = cache / "data" / "x"
+    place.parent.mkdir(exist_ok=True)
+    with store._locked(place):
+        first = (cache / "data" / ".x.lock").stat().st_ino
+        (cache / "data" / ".x.lock").unlink()
+        with store._locked(place, wait=False):
+            assert (cache / "data" / ".x.lock").stat().st_ino != first
+            with pytest.raises(BlockingIOError), store._locked(place, wait=False):
+                pass
