@@ -64,16 +64,18 @@ def _find(given: str, path: Path) -> Path:
         return FOLDER / f"{given}.yaml"
     if (path / "recipe.yaml").is_file():
         raise UserError(
-            f"{given}: a run: --resume {given} continues it, {path / 'recipe.yaml'} trains the same recipe anew"
+            f"{given}: this is a run: --resume {given} continues it, {path / 'recipe.yaml'} trains it again"
         )
     if path.is_dir():
-        raise UserError(f"{given}: a folder: give the path of a recipe, or the name of a shipped one (gancli recipes)")
+        raise UserError(
+            f"{given}: this is a folder: give the path of a recipe, or the name of a shipped one (gancli recipes)"
+        )
     if os.path.lexists(path):
         raise UserError(f"{given}: not a regular file: give the path of a recipe")
     if os.sep in given or path.suffix in (".yaml", ".yml"):
         raise UserError(f"{given}: no such file{nearest(given) or ': give the path of a recipe'}")
     if recipes := of_family(given):
-        raise UserError(f"{given}: a family, not a recipe: give one of its recipes ({', '.join(recipes)})")
+        raise UserError(f"{given}: this is a family, not a recipe: give one of its recipes ({', '.join(recipes)})")
     raise UserError(f"{given}: no such recipe{nearest(given) or ': gancli recipes lists the shipped ones'}")
 
 

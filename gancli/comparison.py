@@ -86,7 +86,7 @@ def sides_of(words: Words) -> "Sides":
         sides = _directions(model.translator(), protocol, run, words)
     else:
         if words.direction is not None:
-            raise UserError(f"--direction: {words.subject} is no run that translates images: leave it out")
+            raise UserError(f"--direction: {words.subject} is not a run that translates images: leave it out")
         measured = subjects.find(
             words.subject,
             split=None if words.against else words.split,
@@ -133,5 +133,5 @@ def only(sides: "Sides", option: str) -> "tuple[Subject, Subject | None]":
         UserError: there are several directions, and `option` is of one.
     """
     if len(sides) > 1:
-        raise UserError(f"{option}: is of one direction: choose it with --direction from {', '.join(sides)}")
+        raise UserError(f"{option}: works on one direction: choose it with --direction from {', '.join(sides)}")
     return next(iter(sides.values()))

@@ -31,7 +31,7 @@ class FromImages(Adversarial):
     @property
     @abstractmethod
     def targets(self) -> tuple[str, ...]:
-        """What an image can be turned into, by name; the first where nobody says."""
+        """What an image can be turned into, by name; the first is the default."""
 
     def translator(self) -> "FromImages":
         """This model."""
@@ -52,7 +52,7 @@ class FromImages(Adversarial):
 
     @property
     def every_target(self) -> tuple[str, ...]:
-        """The targets to turn an image into where nobody says which: each of them."""
+        """The targets to turn an image into by default: each of them."""
         return self.targets
 
     def check_target(self, target: str) -> None:
@@ -140,8 +140,8 @@ class Styled(FromImages):
 
     @abstractmethod
     def read(self, references: Tensor, target: str) -> Tensor:
-        """What `styles_of` returns, likewise."""
+        """What `styles_of` returns."""
 
     @abstractmethod
     def applied(self, images: Tensor, styles: Tensor) -> Tensor:
-        """What `styled` returns, likewise."""
+        """What `styled` returns."""

@@ -130,7 +130,7 @@ class Run:
             )
         self._check_recipe(now.recipe, facts)
         origin.check_data(now.data, origin.data_of(facts), now.recipe.data.source)
-        notes = [] if "run" in said or "run" not in facts else [f"{self.facts_file}: says no run: it is written anew"]
+        notes = [] if "run" in said or "run" not in facts else [f"{self.facts_file}: says no run: it is written again"]
         return notes + origin.notes(now, facts, said, str(self.last_checkpoint))
 
     def bind(self, now: Origin, checkpoint: Checkpoint | None) -> None:
@@ -388,5 +388,5 @@ def _no_run(path: Path) -> str:
         return "No such file or directory: give a run or its model.safetensors"
     inside = sorted(found.parent for found in path.glob("*/recipe.yaml")) if path.is_dir() else []
     if inside:
-        return f"a folder of runs: give one of them, such as {inside[0]}"
+        return f"this is a folder of runs: give one of them, such as {inside[0]}"
     return "not a run (it has no recipe.yaml): give the directory that gancli train wrote"

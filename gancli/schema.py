@@ -89,7 +89,7 @@ class Evaluate(Settings):
 
 
 class Recipe(Settings):
-    """What every family's recipe has beside the family's own fields."""
+    """The fields that every family shares."""
 
     model: str
     """The family: the name of a file in gancli/models."""
@@ -124,14 +124,14 @@ class Recipe(Settings):
 
 
 class RecipeFromNoise(Recipe):
-    """What families that start from noise have besides."""
+    """The fields that families from noise share."""
 
     latent_dim: Count = 100
     """Numbers of noise that an image is made from."""
     noise: Literal["normal", "uniform"] = "normal"
     """Distribution of the noise: normal(0, 1), or uniform on [-1, 1]."""
     conditional: bool = False
-    """Whether both players are told the class of each image, so that `gancli sample --class` can ask for one."""
+    """Whether both players are given the class of each image, so that `gancli sample --class` can ask for one."""
     augment: tuple[Literal["colour", "translation", "cutout"], ...] = ()
     """Random changes, in this order, to every image that the discriminator sees, real or fake: DiffAugment, for
     learning from few images."""
@@ -145,7 +145,7 @@ class RecipeFromNoise(Recipe):
         return self
 
     def resolved(self, classes: tuple[str, ...]) -> Self:
-        """The recipe with the names of the classes, where the players are told them.
+        """The recipe with the names of the classes, where the players are given them.
 
         Raises:
             UserError: the data has no classes, or others than the recipe names.
@@ -161,14 +161,14 @@ class RecipeFromNoise(Recipe):
 
 
 class RecipeFromImages(Recipe):
-    """What families that turn images into images have besides."""
+    """The fields that image-to-image families share."""
 
     train: TrainFromImages = TrainFromImages()
     """How long to train, and how."""
 
 
 class RecipeOfDomains(RecipeFromImages):
-    """What families that know many domains have besides."""
+    """The fields that families of many domains share."""
 
     data: Domains
     """The images with their domains."""

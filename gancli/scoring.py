@@ -33,7 +33,7 @@ CLASSIFIER_SEED = 0
 
 
 def reference_of(subject: Subject, split: str | None) -> Subject | None:
-    """What a subject is compared with where nobody says: the data that its run was trained on."""
+    """What a subject is compared with by default: the data that its run was trained on."""
     return subjects.of_data(subject.recipe, split or "train") if subject.recipe and subject.generated else None
 
 

@@ -30,7 +30,7 @@ HELD_PIXELS = 16 * BATCH_PIXELS
 HELD_FILES = 64
 """Files that are being written while the next images are made."""
 TILE = 1024
-"""Side in pixels of the tiles that larger images are cut into where nobody says."""
+"""Side in pixels of the tiles that larger images are cut into by default."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """Errors of a disk that takes no file at all."""
 MOST_ROWS = 100

@@ -68,7 +68,7 @@ def of_references(model: FromImages, references: Source, targets: Sequence[str])
     if (stylist := model.stylist()) is None:
         raise UserError(f"--reference: {model.recipe.model} takes no styles from images: leave it out")
     if len(targets) > 1:
-        raise UserError("--reference: is of one domain: name one with --domain, or put references in folders of theirs")
+        raise UserError("--reference: works with one domain: name it with --domain, or give a folder for each domain")
     data = model.recipe.data.images
     form = Form(*data.size, data.channels, None, data.resize, data.background)
     turns: dict[str, Turn] = {}
@@ -84,7 +84,7 @@ def of_references(model: FromImages, references: Source, targets: Sequence[str])
         try:
             pixels = fit(references.open(place), form)
         except (BadImage, OSError) as error:
-            raise UserError(f"--reference: {name}: {error}: mend or remove it") from error
+            raise UserError(f"--reference: {name}: {error}: fix or remove it") from error
         turn = _styled(stylist, stylist.styles_of(tensor(pixels[None]), target))
         folder = outputs.path(name.removesuffix(path.suffix)) if len(references.names) > 1 else ""
         if folder in turns:

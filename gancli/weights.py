@@ -106,7 +106,7 @@ def describe(path: Path) -> tuple[Metadata, dict[str, Form]]:
     except (SafetensorError, UnicodeError) as error:
         raise UserError(f"{path}: not a safetensors file, or cut short: {_plain(error)}: copy it again") from error
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror or error}: see to the file", status=1) from error
+        raise UserError(f"{path}: {error.strerror or error}: check the file and its disk", status=1) from error
 
 
 def read(path: Path, most: int) -> tuple[dict[str, Tensor], Metadata]:

@@ -246,19 +246,19 @@ def unfinished(folder: Path, status: str) -> Path:
     [
         ("train my.yaml", "my.yaml: no such file: give the path of a recipe"),
         ("train some/gan-digit.yaml", "some/gan-digit.yaml: no such file: did you mean 'gan-digits'?"),
-        ("train .", ".: a folder: give the path of a recipe, or the name of a shipped one (gancli recipes)"),
-        ("train runs/failed", "runs/failed: a run: --resume runs/failed continues it, "
-         "runs/failed/recipe.yaml trains the same recipe anew"),
+        ("train .", ".: this is a folder: give the path of a recipe, or the name of a shipped one (gancli recipes)"),
+        ("train runs/failed", "runs/failed: this is a run: --resume runs/failed continues it, "
+         "runs/failed/recipe.yaml trains it again"),
         ("train pipe", "pipe: not a regular file: give the path of a recipe"),
         ("train " + "x" * 300, "x" * 300 + ": File name too long: give the path of a recipe"),
-        ("train dcgan", "dcgan: a family, not a recipe: give one of its recipes "
+        ("train dcgan", "dcgan: this is a family, not a recipe: give one of its recipes "
          "(dcgan-digits, dcgan-cifar10, dcgan-mnist, dcgan-mnist-conditional, dcgan-celeba, dcgan-folder)"),
         ("train --resume failed", "failed: no run is there: did you mean runs/failed?"),
-        ("train --resume runs", "runs: a folder of runs: give one of them, such as runs/diverged"),
+        ("train --resume runs", "runs: this is a folder of runs: give one of them, such as runs/diverged"),
         ("train --resume nothing", "nothing: No such file or directory: give a run or its model.safetensors"),
         ("sample failed", "failed: no run is there: did you mean runs/failed?"),
         ("sample .", ".: not a run (it has no recipe.yaml): give the directory that gancli train wrote"),
-        ("sample runs", "runs: a folder of runs: give one of them, such as runs/diverged"),
+        ("sample runs", "runs: this is a folder of runs: give one of them, such as runs/diverged"),
         ("sample runs/failed", "runs/failed: has no model.safetensors yet, and its training has stopped: "
          "continue it with gancli train --resume runs/failed"),
         ("sample runs/diverged", "runs/diverged: has no model.safetensors because its training diverged before the "

@@ -65,7 +65,7 @@ def means(monkeypatch):
         ("evaluate run --bootstrap 1", "--bootstrap 1: one resample"),
         ("eval-fid run --bootstrap 1", "--bootstrap 1: one resample"),
         ("evaluate run --metrics kid --bootstrap 5", "add fid to --metrics"),
-        ("eval-fid good --save-statistics x.npz --bootstrap 5", "--bootstrap: is of a comparison"),
+        ("eval-fid good --save-statistics x.npz --bootstrap 5", "--bootstrap: needs a comparison"),
         ("eval-fid known.npz --against other --bootstrap 5", "of statistics only the fid"),
         ("eval-fid known.npz --against foreign.npz --bootstrap 5", "of statistics only the fid"),
         ("evaluate good --against foreign.npz --metrics fid,prdc", "prdc needs the reference's images"),

@@ -133,7 +133,7 @@ def test_directions_are_evaluated_while_training(tmp_path, gancli) -> None:
         ("cyclegan", ["--count", "5"], "--count 5: all test images are translated"),
         ("pix2pix", ["--direction", "b-to-a"], "--direction b-to-a: this run learnt a-to-b"),
         ("cyclegan", ["--split", "validation"], "has no validation split"),
-        ("cyclegan", ["--save-statistics", "x.npz"], "--save-statistics: is of one direction"),
+        ("cyclegan", ["--save-statistics", "x.npz"], "--save-statistics: works on one direction"),
     ],
 )
 def test_what_does_not_fit_is_one_line(family, words, said, trained, gancli) -> None:

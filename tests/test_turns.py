@@ -141,7 +141,7 @@ def test_what_is_left_open_comes_from_the_run_s_discriminator(runs, tmp_path, ph
         ("stargan2", ["--reference", "missing"], "--reference: there is no missing"),
         ("stargan2", ["--reference", "PHOTOS"], "a.jpg: of which domain? give --domain, or a folder for each of blue,"),
         ("stargan2", ["--reference", "PHOTOS", "--styles", "2"], "--styles: is for styles of seeds"),
-        ("stargan2", ["--reference", "PHOTOS", "--domain", "red", "--domain", "blue"], "is of one domain"),
+        ("stargan2", ["--reference", "PHOTOS", "--domain", "red", "--domain", "blue"], "works with one domain"),
         ("stargan2", ["--styles", "26"], "more than 100 targets, styles or references at once"),
     ],
 )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PIPE = Path("-")
 IMAGES, FRAMES = 16, 60
-"""What is made where nobody says how many."""
+"""How many are made by default."""
 FORMS = {".png": "grid", ".gif": "walk", ".zip": "zip", ".npz": "npz", ".csv": "csv"}
 FILES = frozenset(
     (".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".svg", ".pdf")
@@ -89,7 +89,9 @@ def read(
         if class_ == "all":
             raise UserError("--class all: a walk stays in one class: name it")
     elif frames is not None:
-        raise UserError(f"--frames {frames}: is for a walk: give --interpolate with the seeds to walk between, or not")
+        raise UserError(
+            f"--frames {frames}: is for a walk: give --interpolate with the seeds to walk between, or leave it out"
+        )
     if interpolate is not None:
         chosen = parse(interpolate, "--interpolate")
     else:

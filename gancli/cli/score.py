@@ -183,7 +183,7 @@ def evaluate(
 
     if (of_points := scoring.of_points(subject, seed)) is not None:
         if metrics or against or best or neighbours:
-            raise UserError(f"{subject}: learnt points, whose measures are exact: leave all options but --seed out")
+            raise UserError(f"{subject}: learned points, whose measures are exact: leave out all options but --seed")
         _publish(of_points, runs.Run(Path(subject)) if Path(subject).is_dir() else None, as_json)
         return
     sides = comparison.sides_of(
@@ -305,7 +305,7 @@ def _save_statistics(
     from gancli import scoring
 
     if bootstrap:
-        raise UserError("--bootstrap: is of a comparison: name what the images are compared with, with --against")
+        raise UserError("--bootstrap: needs a comparison: name what the images are compared with, with --against")
     subject, _ = next(iter(sides.values()))
     loaded = network.load(sides, progress.counting("fitting a classifier", "steps"))
     assert loaded is not None

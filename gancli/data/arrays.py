@@ -165,10 +165,10 @@ def _need_possible(where: str, shape: tuple[int, ...], item: int, stored: int) -
     sizes = " × ".join(map(str, shape))
     if min(shape, default=1) < 0 or min(shape[1:], default=1) < 1 or max(shape[1:], default=0) > MAX_SIDE:
         raise UserError(
-            f"data.source: {where} promises images of {sizes}: save it anew, with sides of 1 to {MAX_SIDE:,}"
+            f"data.source: {where} promises images of {sizes}: save it again, with sides of 1 to {MAX_SIDE:,}"
         )
     if int(np.prod(shape, dtype=object)) * item > MAX_RATIO * stored:
-        raise UserError(f"data.source: {where} promises {sizes} values, more than it can hold: save it anew")
+        raise UserError(f"data.source: {where} promises {sizes} values, more than it can hold: save it again")
 
 
 def idx_members(folder: Path, among: Container[str] | None = None) -> dict[str, Path]:
@@ -199,7 +199,7 @@ def idx(folder: Path, members: Mapping[str, Path]) -> Arrays:
                 break
         if labels is not None and len(labels) != count:
             raise UserError(
-                f"data.source: {path.name} has {count:,} images and {len(labels):,} labels: fetch them anew"
+                f"data.source: {path.name} has {count:,} images and {len(labels):,} labels: fetch them again"
             )
         blocks.append(Block(_names(path, split, labels, count), stamp, lambda path=path: _idx_array(path, 3)))  # type: ignore[misc]
     where = str(folder) if len(members) > 1 or "" not in members else str(members[""])
@@ -216,7 +216,7 @@ def unpacked(path: Path) -> Iterator[IO[bytes]]:
             with gzip.open(raw) if zipped else io.BufferedReader(raw) as file:
                 yield cast(IO[bytes], file)
     except (EOFError, zlib.error, struct.error, gzip.BadGzipFile, tarfile.TarError) as error:
-        raise UserError(f"data.source: {path} is damaged or cut short: fetch it anew") from error
+        raise UserError(f"data.source: {path} is damaged or cut short: fetch it again") from error
 
 
 def _shape(path: Path, file: IO[bytes], dimensions: int) -> tuple[int, ...]:
@@ -258,7 +258,7 @@ def npy(path: Path) -> Arrays:
     layout = _layout(path, "the array", shape, dtype)
     _need_possible(str(path), shape, dtype.itemsize, size)
     if int(np.prod(shape, dtype=object)) * dtype.itemsize > size - offset:
-        raise UserError(f"data.source: {path} is cut short: save it anew")
+        raise UserError(f"data.source: {path} is cut short: save it again")
     array = reading.Rows(path, offset, shape, dtype)
     _check_range(path, array)
     names = _names(path, "", None, len(array))
@@ -352,7 +352,7 @@ def _npz_array(path: Path, name: str) -> NDArray[Any]:
                 _need_possible(f"{path}: {name}", shape, dtype.itemsize, entry.compress_size)
                 return _mapped(file, dtype, shape, path)
     except (zipfile.BadZipFile, ValueError, EOFError, zlib.error) as error:
-        raise UserError(f"data.source: {path}: {name} is damaged or cut short: save it anew") from error
+        raise UserError(f"data.source: {path}: {name} is damaged or cut short: save it again") from error
 
 
 def _layout(

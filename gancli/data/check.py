@@ -115,7 +115,7 @@ class _Seen(NamedTuple):
 
 
 def guess(source: str, keys: Iterable[str] = ()) -> Kind:
-    """The kind of a source whose kind nobody said: unpaired where it holds domains A and B, else images.
+    """The kind that a source is taken for by default: unpaired where it holds domains A and B, else images.
 
     Args:
         source: as data.source says it.

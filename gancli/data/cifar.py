@@ -48,7 +48,7 @@ def cifar(path: Path, members: Mapping[str, Path] | None) -> Arrays:
             images, labels = _cifar_binary(content) if name.endswith(".bin") else _cifar_pickle(content)
             classes = [CIFAR_CLASSES[label] for label in labels]
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-            raise UserError(f"data.source: {path}: {name} is no CIFAR-10 batch ({error}): fetch it anew") from error
+            raise UserError(f"data.source: {path}: {name} is no CIFAR-10 batch ({error}): fetch it again") from error
         names = [f"{split}/{label}/{PurePosixPath(name).stem}-{n:05}" for n, label in enumerate(classes)]
         stamp = packed or stamps[name]
         blocks.append(Block(names, stamp, lambda images=images: images))  # type: ignore[misc]
@@ -67,7 +67,7 @@ def _tar_members(path: Path) -> dict[str, bytes]:
             if not (member.isfile() and _BATCH.fullmatch(name)):
                 continue
             if member.size > MAX_BATCH:
-                raise UserError(f"data.source: {path}: {name} is larger than any CIFAR-10 batch: fetch it anew")
+                raise UserError(f"data.source: {path}: {name} is larger than any CIFAR-10 batch: fetch it again")
             stream = archive.extractfile(member)
             assert stream is not None
             contents[name] = stream.read()

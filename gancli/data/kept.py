@@ -95,9 +95,9 @@ class Kept:
         try:
             return self.read(places)
         except Damaged as error:
-            # The next start then decodes the images anew.
+            # The next start then decodes the images again.
             self._path.with_name("entry.json").unlink(missing_ok=True)
-            message = f"{self._path}: {error}: start again or resume; the images are then decoded anew"
+            message = f"{self._path}: {error}: start again or resume; the images are then decoded again"
             raise UserError(message, status=1) from error
 
     def read(self, places: NDArray[np.int64]) -> NDArray[np.uint8]:

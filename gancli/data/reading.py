@@ -85,7 +85,7 @@ class Limited(io.RawIOBase):
         piece = self._stream.read(size if 0 <= size <= self._left else self._left + 1)
         self._left -= len(piece)
         if self._left < 0:
-            raise UserError(f"data.source: {self._where} unpacks to more than any archive of its kind: fetch it anew")
+            raise UserError(f"data.source: {self._where} unpacks to more than any archive of its kind: fetch it again")
         return piece
 
 

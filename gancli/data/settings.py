@@ -47,12 +47,12 @@ class Data(Settings):
     background: str = "white"
     """Colour that stands behind transparent pixels and in padding: a name, or #rrggbb."""
     flip: bool = False
-    """Mirror half of the training images left to right, chosen anew each time."""
+    """Mirror half of the training images left to right, at random each time."""
     enlarge: ImageSize | None = None
     """Size that training images are resized to before a random crop of image_size is taken (Pix2Pix and CycleGAN: 286
     for 256)."""
     zoom: Annotated[float, Field(ge=0, le=1)] = 0
-    """Share of the training images that are zoomed into, chosen anew each time (StarGAN v2: 0.5): a random part of 80
+    """Share of the training images that are zoomed into, at random each time (StarGAN v2: 0.5): a random part of 80
     to 100 % of the area, and of 0.9 to 1.1 of the aspect, fills the image."""
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the images kept for testing where the source has no test split, chosen by a hash of each name."""

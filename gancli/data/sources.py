@@ -239,11 +239,11 @@ class Zip:
         try:
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError) as error:
-            raise UserError(f"data.source: {path} is no zip file, or a damaged one ({error}): make it anew") from error
+            raise UserError(f"data.source: {path} is no zip file, or a damaged one ({error}): make it again") from error
         for entry in self._zip.infolist():
             if fault := _fault(entry):
                 raise UserError(
-                    f"data.source: {path} is refused: {entry.filename!r} {fault}: make the zip anew without it"
+                    f"data.source: {path} is refused: {entry.filename!r} {fault}: make the zip again without it"
                 )
         entries = [entry for entry in self._zip.infolist() if _is_image(entry)]
         self._entries = sorted(entries, key=lambda entry: entry.filename)
@@ -253,7 +253,7 @@ class Zip:
         if not self.names:
             raise UserError(f"data.source: {path} holds no images: give a zip that does")
         if len(set(self.names)) < len(self.names):
-            raise UserError(f"data.source: {path} holds two entries of one name: make the zip anew")
+            raise UserError(f"data.source: {path} holds two entries of one name: make the zip again")
 
     def stamp(self, index: int) -> str:
         """What changes when the image does."""

@@ -160,7 +160,7 @@ def decoded(rows: Rows, form: Form, limit: float, progress: Progress | None = No
     """The pixels of all rows that have any.
 
     What is taken from the cache was compared with its checksums: small sets as a whole when they are opened, larger
-    ones image by image whenever one is read. A damaged set is decoded anew.
+    ones image by image whenever one is read. A damaged set is decoded again.
 
     Args:
         rows: what to decode.

@@ -40,7 +40,7 @@ class Given(NamedTuple):
     """What is known of a side before an image of it is read.
 
     Attributes:
-        images: how many; None where nobody knows.
+        images: how many; None where that is not known.
         statistics: whether it is mean and covariance alone.
         labelled: whether the class of each image is known.
     """

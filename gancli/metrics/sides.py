@@ -64,7 +64,7 @@ class Side:
 
     @property
     def unknown(self) -> list[str]:
-        """The entries that must agree on both sides and that nobody knows of this one."""
+        """The entries that must agree on both sides and that are not known of this one."""
         return [name for name in COMPARED if name not in self.protocol and name != "dimensions"]
 
 
