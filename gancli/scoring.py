@@ -10,14 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from gancli import devices, images, memory, opening, records, subjects, theory, workload
+from gancli import devices, memory, opening, records, subjects, theory, workload
 from gancli.data.dataset import splits_of
 from gancli.errors import UserError
-from gancli.images import Pixels
-from gancli.metrics import classifier, evaluate, fid, names, networks, pairs, prdc
+from gancli.metrics import classifier, evaluate, fid, names, networks, pairs
 from gancli.metrics.classifier import Classifier
 from gancli.metrics.features import Features, Progress, Scores
 from gancli.metrics.inception import Precision
@@ -205,6 +203,7 @@ def score_each(
         subject.prepare(told)
         if reference is not None and not workload.is_kept(reference, features, metrics):
             reference.prepare(told)
+        _check_classes(subject, reference, features, metrics)
     if ready is not None:
         ready()
     found = {
@@ -265,53 +264,6 @@ def of_points(word: str, seed: int) -> Record | None:
     return records.of(values, [], found | protocol)
 
 
-def neighbours(
-    subject: Subject,
-    reference: Subject,
-    features: Features,
-    *,
-    rows: int = 12,
-    nearest: int = 7,
-    told: Told | None = None,
-) -> Pixels:
-    """A sheet of the first images, each beside the reference's nearest ones by their features: is it memorising?
-
-    Args:
-        subject: whose first `rows` images are shown.
-        reference: is read once.
-        features: the network.
-        rows: images shown.
-        nearest: neighbours of each.
-        told: called as images are read.
-
-    Raises:
-        UserError: there are no images on a side.
-    """
-    if subject.statistics or reference.statistics:
-        raise UserError("--neighbours: statistics hold no images to show; name images")
-    shown: list[Tensor] = []
-    for batch in subject.batches():
-        shown += list(batch[: rows - len(shown)])
-        if len(shown) == rows:
-            break
-    targets = torch.cat([features(image[None]) for image in shown])
-    found: list[list[tuple[float, Tensor]]] = [[] for _ in shown]
-    for batch in watched(reference, "looking for neighbours", told):
-        distances, places = prdc.nearest(targets, features(batch), count=min(nearest, len(batch)))
-        for row, best in enumerate(found):
-            some = zip(distances[row].tolist(), places[row].tolist(), strict=True)
-            best += [(distance, batch[place]) for distance, place in some]
-            best.sort(key=lambda pair: pair[0])
-            del best[nearest:]
-    fewest = min(map(len, found))
-    tiles = [
-        _tile(tile)
-        for image, best in zip(shown, found, strict=True)
-        for tile in (image, *(image for _, image in best[:fewest]))
-    ]
-    return images.grid(np.stack(tiles), 1 + fewest)
-
-
 def _reference(reference: Subject | None, asked: Sequence[Metric], told: Told | None) -> Source | None:
     """Batches, or statistics where they do."""
     if reference is None or not names.NEED_REFERENCE & {*asked}:
@@ -346,6 +298,25 @@ def _classes(features: Features | None, subject: Subject, reference: Subject | N
     if isinstance(features, Classifier) and named is not None:
         return subjects.labelled(named, "train").classes
     return reference.classes if reference is not None and reference.classes else subject.classes
+
+
+def _check_classes(
+    subject: Subject, reference: Subject | None, features: Features | None, metrics: Sequence[str]
+) -> None:
+    """Refuse a class of too few images for the distance within it, before any is measured."""
+    if "intra-fid" not in metrics or reference is None:
+        return
+    classes = _classes(features, subject, reference)
+    fakes, reals = (_labels(side, classes, ["intra-fid"]) for side in (subject, reference))
+    if fakes is None or reals is None:
+        return
+    for label in torch.unique(reals).tolist():
+        few = int((reals == label).sum()), int((fakes == label).sum())
+        if min(few) < 2:
+            raise UserError(
+                f"intra-fid needs at least 2 images of each class on both sides: of {classes[label]} there are "
+                f"{few[0]:,} real ones and {few[1]:,} measured ones: give more, or leave intra-fid out"
+            )
 
 
 def _labels(side: Subject, classes: tuple[str, ...], asked: Sequence[Metric]) -> Tensor | None:
@@ -398,11 +369,3 @@ def _labelled(data: Subject) -> tuple[NDArray[np.uint8], NDArray[Any]]:
             "which brings them to its image_size"
         )
     return np.concatenate(batches), labels
-
-
-def _tile(image: Tensor) -> Pixels:
-    """C×H×W as RGB of one size."""
-    pixels = image.permute(1, 2, 0).numpy()
-    tile = images.picture(pixels).convert("RGB")
-    larger = max(tile.size) > images.CELL
-    return np.array(tile.resize((images.CELL,) * 2, Image.Resampling.LANCZOS if larger else Image.Resampling.NEAREST))

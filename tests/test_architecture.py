@@ -67,6 +67,7 @@ ROOMS = [
     "workload",
     "scoring",
     "comparison",
+    "neighbours",
     "evaluator",
     "precision",
     "surroundings",

@@ -14,7 +14,7 @@ import torch
 from commands import run_gancli
 from PIL import Image
 
-from gancli import files, images, scoring, subjects
+from gancli import files, images, neighbours, scoring, subjects
 from gancli.metrics.moments import Statistics
 from gancli.runs import Run
 
@@ -88,9 +88,10 @@ def test_what_is_printed_is_enough_to_repeat_it(digits_run, gancli) -> None:
     for name in ("sha256", "reference_data", "reference_split", "network", "weights", "resize", "images", "first_seed"):
         assert said[name] == str(line[name])
     assert (line["first_seed"], line["images"], line["reference_split"]) == (7, 120, "train")
+    assert done.out.count("\nprecision ") == 3, "the value, its meaning, and the arithmetic, which is another thing"
     assert 0.9 < float(said["classifier_accuracy"]) <= 1, "how good the classifier is stands beside its score"
     assert "warning: FID of 120 images and 1,650 reference images: at least " in done.err
-    assert float(said["fid_bias"]) > 0 and said["kid_deviation_of"] == "the value, by the jackknife"
+    assert line["values"]["fid_bias"] > 0 and said["kid_deviation_of"] == "the value, by the jackknife"
 
 
 def test_images_of_any_size_are_measured_as_they_are_and_that_is_said(tmp_path) -> None:
@@ -222,7 +223,7 @@ def test_pairs_are_compared_one_by_one_and_infinity_is_valid_json(gancli, tmp_pa
 
 def test_the_nearest_neighbour_of_a_training_image_is_itself(tmp_path) -> None:
     subject = subjects.of_source(str(write(tmp_path / "some", *gray(30, images.CELL))), None)
-    sheet = scoring.neighbours(subject, subject, Means(), rows=5, nearest=3)
+    sheet = neighbours.sheet(subject, subject, Means(), rows=5, nearest=3)
     cell = images.CELL + 2
     tiles = sheet[1:-1, 1:-1].reshape(5, cell, 4, cell, 3).transpose(0, 2, 1, 3, 4)
     assert (tiles[:, 0] == tiles[:, 1]).all()

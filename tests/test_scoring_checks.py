@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gancli import scoring, subjects
+from gancli import neighbours, scoring, subjects
 from gancli.metrics import networks
 from gancli.metrics.moments import Statistics
 
@@ -74,6 +74,7 @@ def means(monkeypatch):
         ("eval-fid one --against other", "fid needs at least 2 images on a side, there is 1"),
         ("evaluate good --against one --metrics kid", "kid needs at least 2 images on a side, there is 1"),
         ("evaluate one --against other --metrics fid-infinity", "at least 20 images"),
+        ("evaluate one --against other --metrics prdc", "prdc needs at least 6 images on a side"),
         ("evaluate good --against other --metrics pairs", "30 images against 40 targets"),
         ("eval-fid known.npz --save-statistics x.npz", "known.npz is statistics already"),
         ("eval-fid known.npz --against foreign.npz --resize clean", "--resize: both sides are statistics"),
@@ -158,6 +159,16 @@ def test_a_bad_image_is_found_before_anything_is_measured(place, gancli, monkeyp
         assert done.err.count("\n") == 1
 
 
+def test_a_class_of_too_few_images_is_found_before_anything_is_measured(place, gancli, monkeypatch) -> None:
+    monkeypatch.setattr(Means, "__call__", lambda *_: pytest.fail("an image was measured"))
+    monkeypatch.setattr(scoring, "network", lambda *_, **__: Means())
+    for side, counts in (("real", (3, 4)), ("fake", (5, 1))):
+        for name, count in zip(("cats", "dogs"), counts, strict=True):
+            images(place / side / name, count)
+    done = gancli("evaluate", "fake", "--against", "real", "--metrics", "fid,intra-fid")
+    assert done.status == 2 and "of dogs there are 4 real ones and 1 measured ones" in done.err
+
+
 def test_every_pass_is_told_of_and_ends_where_it_should(place, means) -> None:
     good, other = (subjects.find(name) for name in ("good", "other"))
     seen: dict[str, list[tuple[int, int]]] = {}
@@ -170,7 +181,7 @@ def test_every_pass_is_told_of_and_ends_where_it_should(place, means) -> None:
     }
     scoring.score_each({"": (good, good)}, None, ["pairs"], told=told)
     assert seen["comparing pairs"][-1] == (30, 30)
-    scoring.neighbours(good, other, Means(), told=told)
+    neighbours.sheet(good, other, Means(), told=told)
     assert seen["looking for neighbours"][-1] == (40, 40)
 
 

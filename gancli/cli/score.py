@@ -255,6 +255,7 @@ def _score(
 ) -> dict[str, Any]:
     """Check everything, load the network, measure; and draw neighbours where they are asked for."""
     from gancli import files, images, scoring
+    from gancli import neighbours as nearest
     from gancli.metrics.names import PAIRS
 
     scoring.check(sides, metrics, bootstrap)
@@ -279,7 +280,7 @@ def _score(
         sides, loaded, metrics, seed=seed, bootstrap=bootstrap, told=told, keep=keep, ready=ready
     )
     if neighbours is not None and reference is not None and loaded is not None:
-        sheet = images.picture(scoring.neighbours(measured, reference, loaded, told=told))
+        sheet = images.picture(nearest.sheet(measured, reference, loaded, told=told))
         with files.writing(neighbours) as file:
             sheet.save(file, format="PNG")
         record |= {"neighbours": str(neighbours)}
@@ -339,7 +340,9 @@ def _publish(record: dict[str, Any], run: "Run | None", as_json: bool) -> None:
     }
     width = max(map(len, [*rows, *entries]))
     door.result(*(f"{name:{width}}  {value}" for name, value in rows.items()))
-    door.result("", "which means", *_meanings([*rows, *entries], width))
+    # Of the protocol's entries only these are values: its precision is no share of images, but an arithmetic.
+    beside = [name for name in entries if name.startswith(("floor_", "believed_"))]
+    door.result("", "which means", *_meanings([*rows, *beside], width))
     door.result("", "measured with")
     door.result(*(f"{name:{width}}  {value}" for name, value in entries.items()))
 
