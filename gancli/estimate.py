@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ class Estimate:
     """What was measured.
 
     Args:
-        seconds: that a step takes, the mean of those measured.
+        seconds: that a step takes, the median of those measured.
         steps: how many were measured.
         memory_bytes: that this process held at most, the program itself included; None where the system does not say.
         gpu_bytes: that tensors took at most on the GPU; None without one.
@@ -50,11 +51,24 @@ class _Enough(Exception):
 
 
 class _Clock:
-    """Times the steps after the first few; serves `training.Progress`."""
+    """Times the steps after the first few; serves `training.Progress`.
 
-    def __init__(self, steps: int) -> None:
-        self._most, self.steps, self.seconds = steps, 0, 0.0
-        self._started = self._since = time.monotonic()
+    Args:
+        rounds: how many rounds to measure.
+        length: steps of a round, in one of which the generator plays.
+    """
+
+    def __init__(self, rounds: int, length: int) -> None:
+        self._most, self._length, self.steps = rounds, length, 0
+        self._seconds: list[float] = []
+        self._started = self._since = self._began = self._round = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Of a step: the median of the rounds, or the mean of the steps where they are too slow for a round."""
+        if self._seconds:
+            return median(self._seconds) / self._length
+        return (self._since - self._began) / self.steps
 
     def begin(self, done: int, total: int) -> None:
         """Training starts."""
@@ -66,10 +80,13 @@ class _Clock:
             torch.cuda.synchronize()
         now = time.monotonic()
         if step <= WARM_UP:
-            self._since = now
+            self._since = self._began = self._round = now
             return
-        self.steps, self.seconds = step - WARM_UP, now - self._since
-        if self.steps >= self._most or now - self._started > SECONDS:
+        self.steps, self._since = step - WARM_UP, now
+        if self.steps % self._length == 0:
+            self._seconds.append(now - self._round)
+            self._round = now
+        if len(self._seconds) >= self._most or now - self._started > SECONDS:
             raise _Enough
 
     def note(self, text: str) -> None:
@@ -98,7 +115,7 @@ def measure(settings: Recipe, classes: tuple[str, ...]) -> Estimate:
     recipe = settings.model_copy(update={"train": every})
     # Turns of the generator come once in critic_steps: whole rounds are measured.
     rounds = max(1, MOST_STEPS // (2 * settings.critic_steps))
-    clock = _Clock(rounds * settings.critic_steps)
+    clock = _Clock(rounds, settings.critic_steps)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     with tempfile.TemporaryDirectory() as folder:
@@ -112,7 +129,7 @@ def measure(settings: Recipe, classes: tuple[str, ...]) -> Estimate:
             raise KeyboardInterrupt from None
         precision = run.recipe().train.precision
     gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-    return Estimate(clock.seconds / clock.steps, clock.steps, _peak(), gpu, precision)
+    return Estimate(clock.seconds, clock.steps, _peak(), gpu, precision)
 
 
 def _random(settings: Recipe, classes: tuple[str, ...]) -> Any:

@@ -2,6 +2,8 @@
 
 import contextlib
 import importlib
+import json
+import math
 import os
 import platform
 import re
@@ -112,6 +114,7 @@ class Machine:
         processor: the CPU.
         gpus: those that torch can use.
         bf16: whether the device that trains multiplies in bfloat16 itself; None where torch does not import.
+        bf16_rates: how many times as fast as in float32 steps were in bf16, in each trial that the cache keeps.
         cache: where gancli keeps files; None where it cannot.
         free_bytes: on the disk of the current folder, where runs are written.
         optional: by the name of the extra.
@@ -127,6 +130,7 @@ class Machine:
     processor: Processor
     gpus: list[Gpu]
     bf16: bool | None
+    bf16_rates: list[float]
     cache: Cache | None
     free_bytes: int
     optional: dict[str, Extra]
@@ -167,6 +171,7 @@ def look() -> Machine:
         _processor(torch, noted),
         gpus,
         _bf16(torch),
+        _bf16_rates(cache),
         cache,
         free,
         extras,
@@ -301,6 +306,16 @@ def _bf16(torch: Any) -> bool | None:
     from gancli import precision
 
     return precision.has_bf16()
+
+
+def _bf16_rates(cache: Cache | None) -> list[float]:
+    """What earlier trainings measured where their recipe left the precision to the machine."""
+    rates = []
+    for file in sorted(Path(cache.path, "precision").glob("*.json")) if cache else ():
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, ZeroDivisionError, RecursionError):
+            found = json.loads(file.read_text())
+            rates.append(round(float(found["float32"]) / float(found["bf16"]), 3))
+    return [rate for rate in rates if math.isfinite(rate)]
 
 
 def _processor(torch: Any, noted: list[str]) -> Processor:

@@ -57,6 +57,17 @@ def test_json_is_one_object(gancli, cache) -> None:
     assert list((cache / "data").iterdir()) == [cache / "data" / "pixels"], "looking leaves nothing behind"
 
 
+def test_what_was_measured_of_bf16_is_shown(gancli, cache) -> None:
+    (cache / "precision").mkdir()
+    (cache / "precision" / "a.json").write_text('{"float32": 0.3, "bf16": 0.2}')
+    assert "in the one trial so far steps were 1.50 times" in " ".join(gancli("doctor").out.split())
+    (cache / "precision" / "b.json").write_text('{"float32": 0.1, "bf16": 0.2}')
+    for number, damaged in enumerate(["", "[]", "{}", '{"float32": 1, "bf16": 0}', '{"float32": "x", "bf16": 1}']):
+        (cache / "precision" / f"c{number}.json").write_text(damaged)
+    assert "in 2 trials steps were 0.50 to 1.50 times as fast as in float32" in " ".join(gancli("doctor").out.split())
+    assert json.loads(gancli("doctor", "--json").out)["bf16_rates"] == [1.5, 0.5]
+
+
 def test_a_torchvision_that_does_not_import_is_named(gancli, tmp_path, monkeypatch) -> None:
     install(tmp_path, "torchvision", "0.99", "raise RuntimeError('operator torchvision::nms does not exist')\n")
     monkeypatch.syspath_prepend(tmp_path)

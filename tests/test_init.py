@@ -274,3 +274,18 @@ def test_what_suits_is_what_the_kinds_say(data_folder) -> None:
     assert suggest.suited(str(data_folder / "fruits")) == sorted([*from_noise, "cyclegan", "stargan", "stargan2"])
     assert suggest.suited("ring-2d") == ["gan", "wgan"]
     assert glance.kind_of(str(data_folder / "summer2winter")) == "unpaired"
+
+
+@pytest.mark.parametrize(
+    ("length", "ticks", "expected"),
+    [(1, [1, 1, 9], 1), (2, [1, 3, 1, 3, 20, 20], 2), (5, [2, 4], 3)],
+    ids=["a disturbance is left out", "whole rounds", "too slow for a round"],
+)
+def test_a_step_takes_the_median_of_whole_rounds(length, ticks, expected, monkeypatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(estimate.time, "monotonic", lambda: now[0])
+    clock = estimate._Clock(99, length)
+    for step, tick in enumerate([7, 7, *ticks], 1):
+        now[0] += tick / 100
+        clock.advance(step, None)
+    assert clock.seconds == pytest.approx(expected / 100) and clock.steps == len(ticks)

@@ -96,8 +96,8 @@ def _header(found: "Suggestion", estimate: "Estimate | None", failed: str | None
     steps = int(found.values["train"]["steps"])
     yield (
         f"Time: about {_duration(steps * estimate.seconds)} for {steps:,} steps. Measured: {estimate.seconds:.3g} s a "
-        f"step, the mean of {estimate.steps} steps of this recipe in {estimate.precision} on random images, when this "
-        "file was written. Beside other programs it takes longer."
+        f"step, the median of {estimate.steps} steps of this recipe in {estimate.precision} on random images, when "
+        "this file was written. Beside other programs it takes longer."
     )
     yield f"Memory: {_memory(found, estimate)}."
 
