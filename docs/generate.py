@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -22,7 +23,12 @@ TARGET = Path(__file__).parent / "reference.md"
 
 def reference() -> str:
     """The whole page."""
-    families = [section for name in models.names() for section in _family(name)]
+    rows = {name: _rows(models.schema(name)) for name in models.shipped()}
+    shared = [row for row in next(iter(rows.values())) if all(row in others for others in rows.values())]
+    families = ["### Fields of every recipe", "", *_table(shared)]
+    for name, own in rows.items():
+        families += [f"### `model: {name}`", "", _one_line(models.schema(name).__doc__), ""]
+        families += _table([row for row in own if row not in shared])
     commands = [
         section for words, command in _commands(typer.main.get_command(app)) for section in _command(words, command)
     ]
@@ -71,20 +77,17 @@ def _command(words: str, command: Any) -> list[str]:
     return [*lines, "", "```", *EXAMPLES[command.name], "```", ""]
 
 
-def _family(name: str) -> list[str]:
-    schema = models.schema(name)
-    lines = [
-        f"### `model: {name}`",
-        "",
-        _one_line(schema.__doc__),
-        "",
-        "| field | values | default | meaning |",
-        "|---|---|---|---|",
+def _rows(schema: type[BaseModel]) -> list[str]:
+    """A row of a table for each field of a family."""
+    return [
+        f"| `{key}` | {_values(info)} | {_default(info)} | {_one_line(info.description)} |"
+        for key, info in recipe.fields(schema)
+        if not list(recipe.sections(info.annotation))
     ]
-    for key, info in recipe.fields(schema):
-        if not list(recipe.sections(info.annotation)):
-            lines.append(f"| `{key}` | {_values(info)} | {_default(info)} | {_one_line(info.description)} |")
-    return [*lines, ""]
+
+
+def _table(rows: list[str]) -> list[str]:
+    return ["| field | values | default | meaning |", "|---|---|---|---|", *rows, ""]
 
 
 def _values(info: FieldInfo) -> str:
