@@ -1,9 +1,7 @@
 """Where gancli keeps files between commands, and how a file is written so that it is either whole or not there."""
 
 import errno
-import hashlib
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -49,7 +47,7 @@ def writing(path: Path, size: int | None = None, *, durable: bool = True) -> Ite
         OSError: with `path` and the bytes needed.
     """
     # A name may have 255 bytes, and the longest ones leave no room for what is added here.
-    beside = path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}.part")
+    beside = path.with_name(f".{path.name[:50]}.{os.urandom(4).hex()}.part")
     try:
         with _naming(path, size), beside.open("w+b") as file:
             if size:
@@ -169,6 +167,8 @@ def tidy(folder: Path) -> None:
 
 def sha256(path: Path) -> str:
     """The SHA-256 of a file's content, in hexadecimal."""
+    import hashlib  # OpenSSL takes milliseconds to load, which a command that only answers can do without
+
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

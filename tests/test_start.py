@@ -49,6 +49,12 @@ def test_help_needs_nothing_heavy(command: str) -> None:
     assert len(modules) <= 700
 
 
+def test_help_needs_no_cryptography() -> None:
+    """OpenSSL, behind `secrets` and `hashlib`, costs five milliseconds of two hundred."""
+    modules = loaded_after("sys.argv = ['gancli', '--help']; from gancli.__main__ import main; main()")
+    assert "gancli.cli" in modules and not {"_hashlib", "secrets"} & modules
+
+
 @pytest.mark.parametrize(
     "words", [["--help"], ["train", "no-such-recipe"], ["recipes"], ["schema"], ["validate", "gan-digits"]]
 )

@@ -1,6 +1,6 @@
 """A file that a command writes in the end is checked in the beginning."""
 
-import secrets
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def check(option: str, file: Path | None, suffix: str, force: bool, inputs: Iter
         if file.exists() and not force:
             raise UserError(f"{file}: exists already: --force replaces it, another name leaves it")
         # The name that the file has while it is written.
-        probe = file.with_name(f".{file.name}.{secrets.token_hex(4)}.part")
+        probe = file.with_name(f".{file.name}.{os.urandom(4).hex()}.part")
         probe.open("xb").close()
         probe.unlink()
     except OSError as error:
