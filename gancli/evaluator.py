@@ -10,7 +10,6 @@ import numpy as np
 from gancli import records, scoring, subjects, weights, workload
 from gancli.adversarial import Adversarial
 from gancli.checkpoints import Checkpoint
-from gancli.data.enough import need_tested
 from gancli.errors import UserError
 from gancli.metrics.names import HEADLINES, HIGHER_IS_BETTER, LEAST, NEED_CLASSES, NEED_LABELS
 from gancli.records import Record
@@ -53,10 +52,6 @@ class Evaluator:
         labelled = model.targets or getattr(recipe, "conditional", False)
         if NEED_LABELS & {*recipe.evaluate.metrics} and not labelled:
             raise UserError("evaluate.metrics: accuracy and intra-fid need samples of known classes: conditional=true")
-        if model.targets:
-            directions = model.translator().directions.values()
-            domains = dict.fromkeys(domain for direction in directions for domain in direction)
-            need_tested(recipe.data.images, tuple(domains))
         self._features = scoring.network(
             recipe.evaluate.features,
             self._reference,

@@ -53,6 +53,7 @@ def check(
     settings = recipe.validate(checking.KINDS[likely], document)
     if preview is not None:
         drawing.check_place(preview, settings, force=force)
+        drawing.check_split(settings, split)
     with Progress() as progress:
         report = checking.check(settings, progress.counting("checking", "images"))
         if preview is not None:

@@ -133,6 +133,16 @@ def check_place(path: Path, settings: Data, *, force: bool) -> None:
         raise UserError(f"--preview {path}: is one of the files of the data, which are never replaced")
 
 
+def check_split(settings: Data, split: str) -> None:
+    """Check that there is such a split, before any work.
+
+    Raises:
+        UserError: there is none.
+    """
+    if split not in (there := dataset.splits_of(settings)):
+        raise UserError(f"--split {split}: {settings.source} has no such split: choose one of {', '.join(there)}")
+
+
 def save(sheet: Image.Image, path: Path) -> None:
     """Write the picture, whole or not at all."""
     content = io.BytesIO()

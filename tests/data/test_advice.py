@@ -99,6 +99,8 @@ def test_no_place_among_the_images_is_written(tmp_path, gancli, place):
 def test_an_unknown_extension_is_refused_before_the_work(tmp_path, monkeypatch, gancli):
     monkeypatch.setattr("gancli.data.check.check", lambda *_: pytest.fail("it worked"))
     assert gancli("data", "check", photographs(tmp_path / "set"), "--preview", tmp_path / "x.foo").status == 2
+    done = gancli("data", "check", tmp_path / "set", "--preview", tmp_path / "x.png", "--split", "none")
+    assert done.status == 2 and "--split none" in done.err and "choose one of train" in done.err
     with pytest.raises(UserError, match="expected a name that ends with"):
         preview.check_place(tmp_path / "x.gif", Images(source="digits"), force=True)
 

@@ -1,7 +1,6 @@
-"""Images that are skipped are counted nowhere, and a test split that is too small is found before a training."""
+"""Images that are skipped are counted nowhere."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +8,6 @@ import pytest
 from PIL import Image
 
 from gancli import models, recipe, subjects
-from gancli.data.enough import need_tested
-from gancli.data.settings import Images, Labelled, Pairs, Unpaired
-from gancli.errors import UserError
 from gancli.schema import Recipe
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -65,26 +61,3 @@ def test_images_of_two_sides_are_counted_after_decoding(tmp_path):
     for domain in "ab":
         assert counted(subjects.of_domain(found, domain, "test")) == (2, 2, 2)
     assert counted(subjects.of_data(found, "test")) == (2, -1, 2)
-
-
-@pytest.mark.parametrize("kind", [Images, Labelled, Unpaired, Pairs])
-@pytest.mark.parametrize("skip", [False, True])
-def test_a_test_split_of_one_image_is_a_mistake(tmp_path, kind, skip):
-    paired = kind in (Unpaired, Pairs)
-    domain = "a" if not paired else "A"
-    folder = domains(tmp_path, 2 if skip else 1, damaged=domain if skip else None, names="AB" if paired else "ab")
-    options = {"layout": "folders"} if kind is Pairs else {}
-    data = kind(source=str(folder), image_size=8, on_bad_image="skip" if skip else "stop", **options)
-    if kind is not Images:
-        with pytest.raises(
-            UserError, match=r"has 1 test image of a, and evaluations need 2 or more: add some"
-        ) as error:
-            need_tested(data, ("a",))
-        assert error.value.status == 2
-    if kind in (Images, Labelled):
-        need_tested(data)
-    with pytest.raises(UserError, match=r"need 9 or more"):
-        need_tested(data, fewest=9)
-    shutil.rmtree(folder / "test")
-    with pytest.raises(UserError, match="has no test split, which evaluations need"):
-        need_tested(data.model_copy(update={"holdout": 0}), ("a",))
