@@ -104,15 +104,21 @@ def notes(now: Origin, facts: Mapping[str, str], said: Mapping[str, Any], where:
         said: of run.json, which alone knew the machine in version 0.1.0.
         where: the checkpoint's name.
     """
+    old = recipe_of(facts, where) or now.recipe
+    if now.recipe.train.decay_steps and old.train.steps != now.recipe.train.steps:
+        lengths = f"train.steps: {old.train.steps} -> {now.recipe.train.steps}"
+        found = [f"{lengths}: the learning rates fall to 0 at the new end, as they did not in the steps so far"]
+    else:
+        found = []
     if "run" in facts:
         changes = differences(now.environment, environment_of(facts))
-        found = [
+        found += [
             f"{change}: the images are the same" for change in moved(recipe_of(facts, where) or now.recipe, now.recipe)
         ]
     else:
         known = {name: str(said[name]) for name in now.environment if name in said}
         changes = differences({name: now.environment[name] for name in known}, known)
-        found = [
+        found += [
             f"{where}: of version {facts.get('gancli', '0.1.0')}: nothing says whether the images are still the same"
         ]
     if changes:

@@ -199,6 +199,13 @@ def test_images_that_moved_are_the_same(copied: Trained, gancli: Any) -> None:
     assert gancli(*words[:-2], "train.steps=8", "-q").err == ""
 
 
+def test_another_length_moves_the_decay(tmp_path: Path, gancli: Any) -> None:
+    words = ("-q", "--set", "train.decay_steps=2")
+    assert gancli("train", tiny.write("gan", tmp_path), "--out", tmp_path / "run", *words).status == 0
+    done = gancli("train", "--resume", tmp_path / "run", "-q", "--set", "train.steps=14")
+    assert done.status == 0 and "train.steps: 12 -> 14: the learning rates fall to 0 at the new end" in done.err
+
+
 def test_a_recipe_beside_a_run_must_be_its_own(copied: Trained, tmp_path: Path, gancli: Any) -> None:
     other = gancli("train", recipe(tmp_path, copied.data), "--resume", copied.run)
     assert other.status == 2 and "train.steps: 6 -> 12" in other.err and "leave it out" in other.err
