@@ -24,7 +24,7 @@ from gancli.data.batches import Batches
 from gancli.data.dataset import load
 from gancli.data.pixels import Form, decode, fit
 from gancli.data.prepare import prepare
-from gancli.data.settings import Images
+from gancli.recipe.data import Images
 
 BATCH = 64
 SIZE = 64
@@ -117,7 +117,7 @@ MEMORY = """
 import sys
 from gancli.data.batches import Batches
 from gancli.data.dataset import load
-from gancli.data.settings import Images
+from gancli.recipe.data import Images
 data = load(Images(source=sys.argv[1], image_size=64, holdout=0))
 for batch in Batches(data, 64, 0, 0, len(data) // 64 + 64):
     pass

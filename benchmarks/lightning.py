@@ -14,12 +14,16 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, Trainer
 
-from gancli import catalogue, losses, models, recipe, surroundings, training
+from gancli import models
 from gancli.data.batches import Batches
 from gancli.data.dataset import Dataset, load
 from gancli.data.prepare import prepare
-from gancli.schema import Recipe
-from gancli.trainable import Trainable
+from gancli.gan import losses
+from gancli.recipe import catalogue, reading
+from gancli.recipe.sections import Recipe
+from gancli.training import surroundings
+from gancli.training import train as training
+from gancli.training.trainable import Trainable
 
 
 def in_lightning(settings: Recipe, dataset: Dataset, steps: int) -> float:
@@ -86,7 +90,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     sets = [f"data.source={arguments.mnist}", "train.precision=float32"]
-    settings = models.validate(recipe.read(catalogue.find("gan-mnist"), sets))
+    settings = models.validate(reading.read(catalogue.find("gan-mnist"), sets))
     dataset = load(settings.data)
     surroundings.quieten()
     in_lightning(settings, dataset, 20), bare(settings, dataset, 20)

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from speed import Clock, Flops, fit, noise, settings_of
 
-from gancli import training
-from gancli.adversarial import PLAYERS
+from gancli.gan.adversarial import PLAYERS
+from gancli.training import train as training
 
 
 class Plan(NamedTuple):

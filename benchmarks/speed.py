@@ -34,14 +34,18 @@ from pytorch_lightning import Callback, Trainer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from gancli import models, precision, recipe, sampling, seeds, surroundings, training, trial
-from gancli.adversarial import Adversarial, FromNoise
+from gancli import models, seeds
 from gancli.data.batches import Batches
 from gancli.data.dataset import Dataset, load
 from gancli.data.prepare import prepare
-from gancli.runs import Run
-from gancli.schema import Recipe
-from gancli.trainable import Trainable
+from gancli.gan.adversarial import Adversarial, FromNoise
+from gancli.make import sampling
+from gancli.recipe import reading
+from gancli.recipe.sections import Recipe
+from gancli.runs.run import Run
+from gancli.training import precision, surroundings, trial
+from gancli.training import train as training
+from gancli.training.trainable import Trainable
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 CLASSES = ("a", "b", "c", "d")
@@ -94,7 +98,7 @@ WORKS = {
 def settings_of(values: dict[str, Any], **data: Any) -> Recipe:
     """A recipe, whose images come from nowhere unless `data` says otherwise."""
     data = {"source": "noise"} | values["data"] | data
-    document = recipe.parse(json.dumps(values | {"data": data}), "benchmark")
+    document = reading.parse(json.dumps(values | {"data": data}), "benchmark")
     return models.validate(document).resolved(CLASSES)
 
 

@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gancli import images, opening
 from gancli.data.dataset import Dataset, load
 from gancli.data.shapes import colour_of, mask_of
-from gancli.from_images import Styled
+from gancli.gan.image_to_image import Styled
+from gancli.make import images
 from gancli.metrics import classifier
+from gancli.runs import opening
 
 STYLES = 5
 

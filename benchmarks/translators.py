@@ -21,13 +21,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gancli import images, inputs, opening, translation
 from gancli.data.dataset import load_domain
 from gancli.data.prepare import prepare
-from gancli.data.settings import Pairs
 from gancli.data.shapes import COLOURS, DOMAINS, colour_of, mask_of
-from gancli.from_images import FromImages
+from gancli.gan.image_to_image import FromImages
+from gancli.make import images, inputs, translation
 from gancli.metrics import classifier
+from gancli.recipe.data import Pairs
+from gancli.runs import opening
 
 BATCH = 16
 

@@ -14,9 +14,11 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from gancli import glossary, models, recipe
+from gancli import models
 from gancli.cli import app
 from gancli.cli.examples import EXAMPLES
+from gancli.metrics import glossary
+from gancli.recipe import reading
 
 TARGET = Path(__file__).parent / "reference.md"
 
@@ -81,8 +83,8 @@ def _rows(schema: type[BaseModel]) -> list[str]:
     """A row of a table for each field of a family."""
     return [
         f"| `{key}` | {_values(info)} | {_default(info)} | {_one_line(info.description)} |"
-        for key, info in recipe.fields(schema)
-        if not list(recipe.sections(info.annotation))
+        for key, info in reading.fields(schema)
+        if not list(reading.sections(info.annotation))
     ]
 
 

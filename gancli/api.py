@@ -9,17 +9,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gancli import arguments, models, runs
+from gancli import arguments, models
 from gancli.errors import UserError
-from gancli.schema import Recipe
+from gancli.recipe.sections import Recipe
+from gancli.runs import run as runs
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from gancli.adversarial import Adversarial
-    from gancli.trainable import Trainable
+    from gancli.gan.adversarial import Adversarial
+    from gancli.training.trainable import Trainable
 
 PathLike = str | os.PathLike[str]
 CHUNK = 4096
@@ -72,14 +73,14 @@ class Run:
         Its attribute `model` is the family's own: `run.model.model.generator` is the generator. The discriminator is
         there only where the family asks it for samples.
         """
-        from gancli.trainable import Trainable
+        from gancli.training.trainable import Trainable
 
         return Trainable(self._network).eval()
 
     @cached_property
     def _network(self) -> "Adversarial":
         """The model without Lightning, whose import takes seconds."""
-        from gancli import opening
+        from gancli.runs import opening
 
         return opening.open_model(self.path, best=self._best)
 
@@ -112,7 +113,7 @@ class Run:
         import numpy as np
         import torch
 
-        from gancli import images
+        from gancli.make import images
 
         if self.targets:
             raise UserError(f"{self.path}: {self.recipe.model} makes no images from noise: call translate(images)")
@@ -147,7 +148,8 @@ class Run:
         """
         import numpy as np
 
-        from gancli import inputs, seeds, translation, turns
+        from gancli import seeds
+        from gancli.make import inputs, translation, turns
 
         if not self.targets:
             raise UserError(f"{self.path}: {self.recipe.model} translates no images: call sample(seeds)")
@@ -219,7 +221,7 @@ def open_run(path: PathLike, *, best: bool = False) -> Run:
     Raises:
         UserError: there is none.
     """
-    from gancli import opening
+    from gancli.runs import opening
 
     place = Path(path).expanduser()
     if best or not place.is_dir():
@@ -252,7 +254,7 @@ def train(
     run.recover()
     run.check_free(force=force)
     with _undisturbed():
-        from gancli import training
+        from gancli.training import train as training
 
         progress = _Silent()
         with run.held():
@@ -295,7 +297,7 @@ def evaluate(
     word, best = (str(subject.path), subject._best) if isinstance(subject, Run) else (os.fspath(subject), False)
     with _in_python():
         asked = names.read([metrics] if isinstance(metrics, str) else list(metrics)) if metrics else None
-        from gancli import comparison, scoring
+        from gancli.score import comparison, scoring
 
         record = None if asked or against or best else scoring.of_points(word, seed)
         run = runs.Run(Path(word).expanduser()) if record is not None and Path(word).expanduser().is_dir() else None

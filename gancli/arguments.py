@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gancli import recipe
 from gancli.errors import UserError
-from gancli.recipe import Document, Place
-from gancli.schema import Recipe
+from gancli.recipe import reading
+from gancli.recipe.reading import Document, Place
+from gancli.recipe.sections import Recipe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,7 @@ def document(given: Any) -> tuple[Document, str | None]:
     Raises:
         UserError: it is no recipe.
     """
-    from gancli import catalogue
+    from gancli.recipe import catalogue
 
     if isinstance(given, Recipe):
         return Document(given.model_dump(mode="json"), {(): Place("the recipe")}), None
@@ -31,7 +31,7 @@ def document(given: Any) -> tuple[Document, str | None]:
     if not isinstance(given, str | os.PathLike):
         raise UserError(f"expected a recipe's path, its name, or its values as a dict, not {type(given).__name__}")
     word = os.fspath(given)
-    return recipe.read(catalogue.find(word)), Path(word).stem
+    return reading.read(catalogue.find(word)), Path(word).stem
 
 
 def overrides(given: Mapping[str, Any]) -> Document:

@@ -11,7 +11,7 @@ import tiny
 from processes import Command
 
 from gancli import weights
-from gancli.runs import Run
+from gancli.runs.run import Run
 
 EVALUATED = "evaluated"
 """Stands for a GAN of digits that is evaluated every second step, where families are named."""

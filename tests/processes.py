@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["pytest", "gancli.cli.train", "gancli.training", "gancli.data.shapes", "processes"])
+CONTEXT.set_forkserver_preload(
+    ["pytest", "gancli.cli.train", "gancli.training.train", "gancli.data.shapes", "processes"]
+)
 
 
 class Ended(NamedTuple):
@@ -156,7 +158,7 @@ def surround(
     """
     import matplotlib
 
-    from gancli import scoring
+    from gancli.score import scoring
 
     matplotlib.rcParams.update(rc)
     set_variables(variables)
@@ -176,13 +178,13 @@ def surround(
 
 def wait_for_a_file(fifo: str) -> None:
     """Let the decoding of images wait in a thread for a file that nobody writes."""
-    from gancli.data import dataset
+    from gancli.training import train
 
     def load(*_: Any) -> Any:
         with ThreadPoolExecutor() as threads:
             return list(threads.map(Path.read_bytes, [Path(fifo)]))
 
-    dataset.load = load  # type: ignore[assignment]
+    train.load = load  # type: ignore[assignment]
 
 
 def ignore_hangups() -> None:
@@ -257,7 +259,7 @@ def _between(function: Callable[..., Any], reached: Callable[[], object]) -> Cal
 
 def signal_itself(number: int, count: int) -> None:
     """Get a signal so many times in the first save after a step."""
-    from gancli.runs import Run
+    from gancli.runs.run import Run
 
     save = Run.save_weights
 

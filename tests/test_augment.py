@@ -5,7 +5,7 @@ import typing
 import pytest
 import torch
 
-from gancli.augment import Change, augment
+from gancli.gan.augment import Change, augment
 
 CHANGES = typing.get_args(Change)
 

@@ -20,7 +20,7 @@ from outcome import EVALUATED, differences, result, start
 from processes import die_in_a_save, linger_in_saves
 
 from gancli import models, weights
-from gancli.runs import Run
+from gancli.runs.run import Run
 
 FAMILIES = (EVALUATED, *models.names())
 KILLS, MOST_A_RUN = 200, 5

@@ -7,10 +7,11 @@ import pytest
 import torch
 from commands import run_gancli
 
-from gancli import models, recipe
-from gancli.opening import open_model
-from gancli.runs import Run
-from gancli.training import build
+from gancli import models
+from gancli.recipe import reading
+from gancli.runs.opening import open_model
+from gancli.runs.run import Run
+from gancli.training.train import build
 
 FAMILIES = [name for name in models.names() if "conditional" in models.schema(name).model_fields]
 
@@ -133,4 +134,4 @@ def test_a_dry_run_names_the_classes(tmp_path, gancli) -> None:
     file = tmp_path / "r.yaml"
     file.write_text(RECIPE.format(family="dcgan"))
     done = gancli("train", file, "--dry-run")
-    assert done.status == 0 and recipe.parse(done.out.split("generator: ")[0], "plan").values["data"]["classes"]
+    assert done.status == 0 and reading.parse(done.out.split("generator: ")[0], "plan").values["data"]["classes"]

@@ -14,9 +14,10 @@ import pytest
 import typer
 from PIL import Image
 
-from gancli import catalogue, models
+from gancli import models
 from gancli.cli import app
 from gancli.cli.examples import EXAMPLES
+from gancli.recipe import catalogue
 
 
 def commands(group=None, prefix=()):

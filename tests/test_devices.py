@@ -13,7 +13,7 @@ from PIL import Image
 
 from gancli import devices
 from gancli.errors import UserError
-from gancli.opening import open_model
+from gancli.runs.opening import open_model
 
 
 @pytest.fixture
@@ -85,8 +85,12 @@ def test_what_computes_goes_where_it_is_told(device, words, networks, gpus, runs
 @pytest.mark.parametrize(
     "command", [["sample"], ["eval-fid"], ["evaluate"], ["fit-features", "--out", "x.safetensors"]]
 )
-def test_a_device_that_is_not_there_is_refused_first(command, device, said, gpus, gancli) -> None:
-    done = gancli(*command, "no-such-run", "--device", device)
+def test_a_device_that_is_not_there_is_refused_first(command, device, said, gpus, runs, gancli, tmp_path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("recipe.yaml", "model.safetensors"):
+        (run / name).write_bytes((runs["gan"] / name).read_bytes()[:200])  # they are not read
+    done = gancli(*command, run, "--device", device)
     assert done.status == 2 and done.err.startswith(f"Error: --device {device}: {said}") and done.err.count("\n") == 1
 
 

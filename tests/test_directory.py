@@ -14,8 +14,8 @@ from commands import run_gancli
 from processes import Command, give_up_privileges, limit_writes, linger_in_saves
 
 from gancli.errors import UserError
-from gancli.lock import Lost
-from gancli.runs import Run
+from gancli.runs.lock import Lost
+from gancli.runs.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +173,7 @@ FORCE = ("--force", "-q", "--set", "train.seed=1", "--set", "train.steps=6", "--
 def test_without_room_the_old_run_stays(run: Path, tmp_path: Path, monkeypatch: Any, gancli: Any) -> None:
     before = tree(run)
     usage = shutil._ntuple_diskusage(10**9, 10**9 - 1000, 1000)
-    monkeypatch.setattr("gancli.runs.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("gancli.runs.run.shutil.disk_usage", lambda _: usage)
     done = gancli("train", tiny.write("gan", tmp_path), "--out", run, *FORCE)
     assert done.status == 1 and "1,000 bytes are free" in done.err
     assert tree(run) == before

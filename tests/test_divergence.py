@@ -10,9 +10,10 @@ import tiny
 import torch
 from commands import run_gancli
 
-from gancli import adversarial, models, weights
-from gancli.adversarial import PLAYERS, Adversarial
-from gancli.runs import Run
+from gancli import models, weights
+from gancli.gan import adversarial
+from gancli.gan.adversarial import PLAYERS, Adversarial
+from gancli.runs.run import Run
 
 FAMILIES = models.names()
 STEP = 8

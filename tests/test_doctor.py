@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from gancli import machine
 from gancli.fetch import KNOWN
+from gancli.training import machine
 
 
 def install(folder, name, version, body):

@@ -13,7 +13,7 @@ from test_cli import commands
 
 from gancli.cli import app, door
 from gancli.errors import UserError, printable
-from gancli.recipe import Mistake, Place, RecipeError
+from gancli.recipe.reading import Mistake, Place, RecipeError
 
 # What a stranger may put into a name, and how it is shown.
 HOSTILE = {
@@ -37,7 +37,7 @@ HOSTILE = {
 def test_text_from_outside_is_escaped_in_every_message(given: str, monkeypatch, capfd) -> None:
     assert printable(given) == HOSTILE[given]
     for error in (UserError(f"{given}: wrong"), RecipeError([Mistake(Place(given, 1, 1), given)])):
-        monkeypatch.setattr("gancli.catalogue.find", lambda _, error=error: (_ for _ in ()).throw(error))
+        monkeypatch.setattr("gancli.recipe.catalogue.find", lambda _, error=error: (_ for _ in ()).throw(error))
         assert run_gancli("validate", "x") == 2
         out, err = capfd.readouterr()
         assert not out and HOSTILE[given] in err and err.endswith("\n")

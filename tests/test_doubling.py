@@ -4,18 +4,19 @@ import pytest
 import torch
 from torch import nn
 
-from gancli import models, recipe
+from gancli import models
 from gancli.models.dcgan import model as dcgan
 from gancli.models.dcgan.recipe import RecipeOnGrid, base_grid
-from gancli.schema import RecipeFromNoise
-from gancli.training import build
+from gancli.recipe import reading
+from gancli.recipe.sections import RecipeFromNoise
+from gancli.training.train import build
 
 FAMILIES = [name for name in models.names() if issubclass(models.schema(name), RecipeOnGrid)]
 
 
 def settings(family: str, **values):
-    document = recipe.parse(f"model: {family}\ndata: {{source: digits}}", "here")
-    over = recipe.Document(values)
+    document = reading.parse(f"model: {family}\ndata: {{source: digits}}", "here")
+    over = reading.Document(values)
     document.update(over)
     return models.validate(document)
 
@@ -64,7 +65,7 @@ def test_a_smaller_grid_makes_both_players_deeper(family, fewest, size, layers) 
 @pytest.mark.parametrize(("fewest", "nearest"), [(2, "24×24 or 32×32"), (1, "16×16 or 32×32")])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_grid_that_does_not_grow_to_the_images_is_one_mistake(family, fewest, nearest) -> None:
-    with pytest.raises(recipe.RecipeError) as caught:
+    with pytest.raises(reading.RecipeError) as caught:
         settings(family, grid=fewest, data={"image_size": 28})
     (mistake,) = caught.value.mistakes
     assert mistake.message.startswith("grid: ") and mistake.message.endswith(nearest)
@@ -76,7 +77,7 @@ def test_a_grid_that_does_not_grow_to_the_images_is_one_mistake(family, fewest, 
 )
 @pytest.mark.parametrize("family", FAMILIES)
 def test_other_sizes_are_one_mistake_that_names_the_nearest(family, size, nearest) -> None:
-    with pytest.raises(recipe.RecipeError) as caught:
+    with pytest.raises(reading.RecipeError) as caught:
         settings(family, data={"image_size": size})
     (mistake,) = caught.value.mistakes
     assert mistake.message.startswith("data.image_size: ") and mistake.message.endswith(nearest)
@@ -138,7 +139,7 @@ def test_a_class_is_told_by_projection() -> None:
     ],
 )
 def test_what_does_not_go_together_is_refused(family, values, said) -> None:
-    with pytest.raises(recipe.RecipeError, match=said):
+    with pytest.raises(reading.RecipeError, match=said):
         settings(family, **values)
 
 
@@ -146,7 +147,7 @@ def test_what_does_not_go_together_is_refused(family, values, said) -> None:
     "family", [name for name in models.names() if issubclass(models.schema(name), RecipeFromNoise)]
 )
 def test_a_batch_of_one_is_refused(family) -> None:
-    with pytest.raises(recipe.RecipeError, match=r"train\.batch_size: BatchNorm"):
+    with pytest.raises(reading.RecipeError, match=r"train\.batch_size: BatchNorm"):
         settings(family, train={"batch_size": 1})
 
 
@@ -183,7 +184,7 @@ def test_a_gradient_penalty_brings_its_paper_s_defaults_but_overrides_nothing() 
     assert [getattr(penalised, key) for key in keys] == [1e-4, (0.0, 0.9), None, "none"]
     asked = settings("wgan", gradient_penalty=10, learning_rate=5e-5, betas=[0.5, 0.9], warm_up=100)
     assert [getattr(asked, key) for key in keys] == [5e-5, (0.5, 0.9), 100, "none"]
-    again = models.validate(recipe.parse(recipe.dump(penalised), "again"))
+    again = models.validate(reading.parse(reading.dump(penalised), "again"))
     assert again.model_dump() == penalised.model_dump()
 
 

@@ -9,10 +9,11 @@ import tiny
 from commands import run_gancli
 from PIL import Image
 
-from gancli import curves, drawings, files
-from gancli.drawings import Drawings
-from gancli.recorder import Recorder
-from gancli.runs import Run
+from gancli import files
+from gancli.runs.run import Run
+from gancli.training import curves, drawings
+from gancli.training.drawings import Drawings
+from gancli.training.recorder import Recorder
 
 
 def pictures(run: Run, count: int) -> None:

@@ -9,9 +9,9 @@ import tiny
 from commands import run_gancli
 from PIL import Image, ImageCms, TiffImagePlugin
 
-from gancli import inputs, translation
 from gancli.data.pixels import Form, decode
-from gancli.encoding import encode, read
+from gancli.make import inputs, translation
+from gancli.make.encoding import encode, read
 
 ORIENTATION, EXIF, GPS, THUMBNAIL = 0x0112, 0x8769, 0x8825, 1
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -188,7 +188,7 @@ def test_a_full_disk_ends_a_translation_at_once(run, tmp_path, gancli, monkeypat
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device", "somewhere")
 
-    monkeypatch.setattr("gancli.encoding.images.picture", full)
+    monkeypatch.setattr("gancli.make.encoding.images.picture", full)
     done = gancli("sample", run, "--input", tmp_path / "in", "--out", tmp_path / "out")
     assert done.status == 1 and done.err.count("\n") == 1 and "No space left on device" in done.err
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
@@ -196,7 +196,7 @@ def test_a_full_disk_ends_a_translation_at_once(run, tmp_path, gancli, monkeypat
 
 def test_a_sheet_keeps_its_images_small(run, tmp_path) -> None:
     """A hundred photographs of a sheet never wait at their own size."""
-    from gancli.opening import open_model
+    from gancli.runs.opening import open_model
 
     large = np.zeros((2, 300, 200, 3), np.uint8)
     job = translation.Job(open_model(run), inputs.Decoded("here", ["a", "b"], large), {"": lambda images: -images})

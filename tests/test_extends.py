@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from gancli import models, recipe
+from gancli import models
 from gancli.errors import UserError
+from gancli.recipe import reading
 
 SECRET = "hunter2"
 # Files that somebody who runs a stranger's recipe may read, and the stranger may not.
@@ -29,7 +30,7 @@ WHOLE = "model: gan\ndata: {source: digits}\n"
 def said(path: Path, **options: bool) -> str:
     """The message about a recipe, which has one."""
     with pytest.raises(UserError) as caught:
-        models.validate(recipe.read(path, **options))
+        models.validate(reading.read(path, **options))
     assert caught.value.status == 2 and all(line.isprintable() for line in caught.value.lines)
     return "\n".join(caught.value.lines)
 
@@ -54,12 +55,12 @@ def test_nor_of_one_that_was_named_by_mistake(name: str, tmp_path: Path) -> None
 def test_a_recipe_extends_shipped_ones_by_name(tmp_path: Path) -> None:
     own, other = tmp_path / "own.yaml", tmp_path / "other.yaml"
     own.write_text("extends: gan-digits\ntrain: {steps: 5}\n")
-    settings = models.validate(recipe.read(own))
+    settings = models.validate(reading.read(own))
     assert settings.train.steps == 5 and settings.data.source == "digits"
     other.write_text("extends: gan-digit\n")
     assert "did you mean 'gan-digits'?" in said(other)
     (tmp_path / "gan-digits").write_text(WHOLE + "train: {steps: 7}\n")
-    assert models.validate(recipe.read(own)).data.image_size == 64, "a file of that name comes first"
+    assert models.validate(reading.read(own)).data.image_size == 64, "a file of that name comes first"
 
 
 # Where a recipe that the user did not name himself points to, and whether it may be read.
@@ -91,10 +92,10 @@ def test_a_recipe_that_the_user_did_not_name_stays_in_its_folder(how: str, place
         named = tmp_path / "own.yaml"
         named.write_text("extends: inside/recipe.yaml\n")
     if PLACES[place]:
-        assert models.validate(recipe.read(named, found=how == "found")).model == "gan"
+        assert models.validate(reading.read(named, found=how == "found")).model == "gan"
     else:
         assert "leaves the folder of this recipe" in said(named, found=how == "found")
-        assert how == "extended" or place == "/etc/hostname" or models.validate(recipe.read(named)), "named, it may"
+        assert how == "extended" or place == "/etc/hostname" or models.validate(reading.read(named)), "named, it may"
 
 
 @pytest.mark.parametrize("count", [21, 1200])
@@ -103,7 +104,7 @@ def test_a_long_chain_of_recipes_is_a_mistake(count: int, tmp_path: Path) -> Non
         (tmp_path / f"{n}.yaml").write_text(f"extends: {n + 1}.yaml\n")
     (tmp_path / f"{count}.yaml").write_text(WHOLE)
     assert "extends: more than 20 recipes, each of which extends the next" in said(tmp_path / "0.yaml")
-    assert models.validate(recipe.read(tmp_path / f"{count - 19}.yaml")).model == "gan"
+    assert models.validate(reading.read(tmp_path / f"{count - 19}.yaml")).model == "gan"
 
 
 @pytest.mark.parametrize("extended", [False, True])
@@ -135,20 +136,20 @@ def test_only_yaml_s_own_line_breaks_break_lines(character: str, tmp_path: Path)
     path.write_text(f"# a comment{character}latent_dim: 3\n{WHOLE}bogus: 1\n")
     assert f"{path}:4:1: bogus: unknown key" in said(path)
     path.write_text(f"# a comment{character}latent_dim: 3\n{WHOLE}")
-    assert models.validate(recipe.read(path)).latent_dim == 100
+    assert models.validate(reading.read(path)).latent_dim == 100
     if character == "\x85":
         return  # as a control character it may stand in no value
     for quote in ("", '"', "'"):
         path.write_text(f"model: gan\ndata: {{source: {quote}one{character}two{quote}}}\n")
-        settings = models.validate(recipe.read(path))
+        settings = models.validate(reading.read(path))
         assert settings.data.source == f"one{character}two"
-        again = recipe.dump(settings)
-        assert models.validate(recipe.parse(again, "again")) == settings
+        again = reading.dump(settings)
+        assert models.validate(reading.parse(again, "again")) == settings
 
 
 def test_spare_characters_are_kept(tmp_path: Path) -> None:
     text = "\U000f0000\u2028\U000f0001"
-    assert recipe.parse(f'a: "{text}"', "here").values == {"a": text}
+    assert reading.parse(f'a: "{text}"', "here").values == {"a": text}
 
 
 def test_values_of_options_are_never_lost_silently(gancli) -> None:

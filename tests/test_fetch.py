@@ -10,8 +10,8 @@ import pytest
 
 from gancli import fetch
 from gancli.data.dataset import load
-from gancli.data.settings import Images
 from gancli.errors import UserError
+from gancli.recipe.data import Images
 
 pytestmark = pytest.mark.usefixtures("cache")
 

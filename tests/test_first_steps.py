@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from commands import run_gancli
 
-from gancli.runs import Run
+from gancli.runs.run import Run
 
 GOLDEN = json.loads(Path(__file__).with_name("first_steps.json").read_text())
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from gancli import losses
+from gancli.gan import losses
 
 
 def test_terms_are_the_value_function_s() -> None:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from gancli import images
-from gancli.sampling import slerp, walk
+from gancli.make import images
+from gancli.make.sampling import slerp, walk
 
 
 def test_every_level_survives_the_way_there_and_back() -> None:

@@ -5,9 +5,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from gancli import estimate, models, suggest
+from gancli import models
 from gancli.data import glance
 from gancli.errors import UserError
+from gancli.setup import estimate, suggest
 
 
 @pytest.fixture(autouse=True)

@@ -9,10 +9,11 @@ import torch
 from commands import run_gancli
 from torch import nn
 
-from gancli import models, training
-from gancli.adversarial import Adversarial
+from gancli import models
+from gancli.gan.adversarial import Adversarial
 from gancli.gan.layers import InstanceNorm
-from gancli.schema import Recipe
+from gancli.recipe.sections import Recipe
+from gancli.training import train as training
 
 CONVOLUTIONS = nn.Conv2d | nn.ConvTranspose2d
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gancli import losses
+from gancli.gan import losses
 
 NAMES = typing.get_args(losses.Adversarial)
 

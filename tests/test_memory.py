@@ -9,7 +9,7 @@ import pytest
 # glibc's own account of the heap: the system's reclaiming of pages does not change it, as it would a count of faults.
 HEAP = """
 import ctypes, sys, torch
-from gancli.surroundings import keep_memory
+from gancli.training.surroundings import keep_memory
 
 class Heap(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in

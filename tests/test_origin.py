@@ -14,7 +14,7 @@ from commands import run_gancli
 from PIL import Image
 
 from gancli import weights
-from gancli.runs import Run
+from gancli.runs.run import Run
 
 OLD = Path(__file__).parent / "runs-0.1.0"
 

@@ -17,9 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from gancli import inputs, outputs, recipe, sampling, weights
+from gancli import outputs, weights
 from gancli.errors import UserError
-from gancli.opening import open_model
+from gancli.make import inputs, sampling
+from gancli.recipe import reading
+from gancli.runs.opening import open_model
 
 OUTSIDE = "/tmp/gancli-outside"
 HOSTILE = {
@@ -150,7 +152,7 @@ def forged(run: Path, target: Path, name: str) -> Path | None:
     data: Any = model.recipe.data
     named = model.recipe.model_copy(update={"data": data.model_copy(update={"classes": (name, *data.classes[1:])})})
     try:
-        weights.write(target, tensors, metadata | {"recipe": recipe.dump(named)})
+        weights.write(target, tensors, metadata | {"recipe": reading.dump(named)})
     except ValueError:
         return None
     return target

@@ -7,7 +7,7 @@ import zipfile
 import pytest
 from commands import ROOT
 
-from gancli import catalogue
+from gancli.recipe import catalogue
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,14 @@ import torch
 from commands import run_gancli
 from torch import Tensor, nn
 
-from gancli import catalogue, models, precision, recipe, trial
-from gancli.adversarial import Adversarial
+from gancli import models
 from gancli.data.batches import Batches
 from gancli.data.dataset import load
-from gancli.runs import Run
-from gancli.training import build
+from gancli.gan.adversarial import Adversarial
+from gancli.recipe import catalogue, reading
+from gancli.runs.run import Run
+from gancli.training import precision, trial
+from gancli.training.train import build
 
 FAMILIES = models.names()
 
@@ -132,7 +134,7 @@ def test_a_training_that_diverges_at_once_is_not_stopped_by_measuring(timed, tmp
 
 @pytest.mark.parametrize("name", catalogue.names())
 def test_no_shipped_recipe_names_an_arithmetic(name) -> None:
-    assert models.validate(recipe.read(catalogue.find(name))).train.precision == "auto"
+    assert models.validate(reading.read(catalogue.find(name))).train.precision == "auto"
     assert "bf16" not in Path(catalogue.find(name)).read_text()
 
 

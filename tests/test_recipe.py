@@ -11,8 +11,9 @@ import pytest
 import tiny
 import yaml
 
-from gancli import catalogue, models, recipe
+from gancli import models
 from gancli.errors import UserError
+from gancli.recipe import catalogue, reading
 
 FAMILIES = models.names()
 
@@ -110,11 +111,11 @@ TEXTS: list[tuple[str, int, str]] = [
 ]  # fmt: skip
 
 
-def faults(path: Path, text: str | bytes) -> list[recipe.Mistake]:
+def faults(path: Path, text: str | bytes) -> list[reading.Mistake]:
     """The mistakes of a recipe; it has some, or this fails."""
     path.write_bytes(text.encode(errors="surrogatepass") if isinstance(text, str) else text)
-    with pytest.raises(recipe.RecipeError) as caught:
-        pytest.fail(f"accepted: {models.validate(recipe.read(path))} from {text!r}")
+    with pytest.raises(reading.RecipeError) as caught:
+        pytest.fail(f"accepted: {models.validate(reading.read(path))} from {text!r}")
     assert caught.value.status == 2
     assert all(c.isprintable() or c == "\n" for c in str(caught.value))
     return caught.value.mistakes
@@ -127,16 +128,16 @@ def kind_of(annotation: Any) -> Any:
         return tuple
     if get_origin(annotation) is Literal:
         return Literal
-    if isinstance(annotation, type) and issubclass(annotation, recipe.BaseModel):
+    if isinstance(annotation, type) and issubclass(annotation, reading.BaseModel):
         return dict
     return next((kind for kind in (bool, int, float, str) if kind in members), Literal)
 
 
 def fields_of(family: str) -> Iterator[tuple[str, Any]]:
     """The fields of a family that its tiny recipe has: data may be of several kinds, and images come first."""
-    places = recipe.parse(recipe.dump(tiny.settings(family)), "here").places
+    places = reading.parse(reading.dump(tiny.settings(family)), "here").places
     seen = {"model"}
-    for key, info in recipe.fields(models.schema(family)):
+    for key, info in reading.fields(models.schema(family)):
         if key not in seen and tuple(key.split(".")) in places:
             seen.add(key)
             yield key, info
@@ -150,7 +151,7 @@ def wrong_values(family: str) -> Iterator[tuple[str, int, str]]:
         for wrong in WRONG[kind]:
             if (wrong == "~" and optional) or (kind is tuple and wrong == "-3" and "tuple" not in str(info.annotation)):
                 continue
-            values = yaml.safe_load(recipe.dump(tiny.settings(family)))
+            values = yaml.safe_load(reading.dump(tiny.settings(family)))
             *sections, name = key.split(".")
             inner = values
             for section in sections:
@@ -163,13 +164,13 @@ def wrong_values(family: str) -> Iterator[tuple[str, int, str]]:
 
 def misspelt(family: str) -> Iterator[tuple[str, int, str]]:
     """The resolved recipe with one name misspelt as fingers do, the line of it, and the right name."""
-    base = recipe.dump(tiny.settings(family))
+    base = reading.dump(tiny.settings(family))
     for key, info in fields_of(family):
         name = key.rpartition(".")[2]
         if info.is_required():
             continue
         lines = base.splitlines()
-        place = recipe.parse(base, "here").place(tuple(key.split(".")))
+        place = reading.parse(base, "here").place(tuple(key.split(".")))
         wrong = name[:-2] + name[-1] + name[-2] if len(name) > 3 and name[-1] != name[-2] else name + name[-1]
         lines[place.line - 1] = lines[place.line - 1].replace(f"{name}:", f"{wrong}:", 1)
         yield "\n".join(lines) + "\n", place.line, name
@@ -218,7 +219,7 @@ def test_bombs(name: str, tmp_path: Path) -> None:
     path.write_text(BOMBS[name])
     began = time.process_time()
     with pytest.raises(UserError) as caught:
-        models.validate(recipe.read(path))
+        models.validate(reading.read(path))
     assert caught.value.status == 2 and len(str(caught.value)) < 2000
     assert time.process_time() - began < 10
 
@@ -268,7 +269,7 @@ def test_mutated_recipes(tmp_path: Path) -> None:
         text = mutated(draw.choice(texts), draw)
         path.write_bytes(text.encode(errors="surrogatepass"))
         try:
-            models.validate(recipe.read(path))
+            models.validate(reading.read(path))
         except UserError as error:
             refused += 1
             assert error.status == 2

@@ -3,7 +3,7 @@
 import json
 import math
 
-from gancli import records
+from gancli.score import records
 
 
 def test_what_is_no_number_is_null_with_a_reason() -> None:

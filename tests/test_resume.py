@@ -15,7 +15,7 @@ from outcome import checkpoint_step, result, start
 from processes import Command, give_up_privileges, limit_file_size, limit_memory, limit_writes, linger_in_saves
 
 from gancli import models, weights
-from gancli.runs import Run
+from gancli.runs.run import Run
 
 FAMILIES = models.names()
 LAST = tiny.TRAIN["steps"]
@@ -141,7 +141,9 @@ def test_full_disks(whole: dict[str, Any], tmp_path: Path) -> None:
 
 
 def test_a_disk_without_room_is_found_before_the_first_step(tmp_path: Path, monkeypatch, gancli) -> None:
-    monkeypatch.setattr("gancli.runs.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - 1000, 1000))
+    monkeypatch.setattr(
+        "gancli.runs.run.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - 1000, 1000)
+    )
     done = gancli("train", tiny.write("gan", tmp_path), "--out", tmp_path / "run", "-q")
     assert done.status == 1 and "1,000 bytes are free, checkpoints need" in done.err and done.err.count("\n") == 1
     assert not (tmp_path / "run").exists()

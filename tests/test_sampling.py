@@ -17,9 +17,10 @@ from PIL import Image
 from processes import Command
 from test_strangers import note_memory
 
-from gancli import archives, sampling
+from gancli import archives
 from gancli.cli import progress
-from gancli.opening import open_model
+from gancli.make import sampling
+from gancli.runs.opening import open_model
 from gancli.seeds import LARGEST, Seeds, following, parse
 
 RECIPE = """
@@ -173,7 +174,7 @@ def test_memory_that_runs_out_says_what_is_too_much(runs, tmp_path, gancli, monk
     def greedy(*_: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
 
-    monkeypatch.setattr("gancli.adversarial.FromNoise.sample", greedy)
+    monkeypatch.setattr("gancli.gan.adversarial.FromNoise.sample", greedy)
     for words, said in (
         (["--grid", "--out", "a.png"], "lower --count"),
         (["--interpolate", "1,2", "--out", "a.gif"], "lower --frames"),

@@ -10,11 +10,12 @@ import tiny
 import torch
 from commands import run_gancli
 
-from gancli import models, recipe
+from gancli import models
 from gancli.data.batches import Batches
 from gancli.data.dataset import load
-from gancli.runs import Run
-from gancli.training import build
+from gancli.recipe import reading
+from gancli.runs.run import Run
+from gancli.training.train import build
 
 RATES = ("learning_rate_discriminator", "learning_rate_generator")
 
@@ -70,7 +71,7 @@ def test_a_decay_longer_than_the_training_begins_at_the_full_rate(steps, decay, 
 
 @pytest.mark.parametrize("name", ["dcgan", "gan", "pix2pix", "stargan2"])
 def test_the_average_is_of_weights_and_of_statistics(name) -> None:
-    found = recipe.parse(tiny.text(name) + "\n", "tiny")
+    found = reading.parse(tiny.text(name) + "\n", "tiny")
     settings = models.validate(found)
     dataset = load(settings.data, "train")
     settings = settings.resolved(dataset.classes)
@@ -98,7 +99,7 @@ def test_the_average_is_of_weights_and_of_statistics(name) -> None:
 def test_images_of_the_average_are_as_with_the_statistics_of_their_own_batch() -> None:
     """With the statistics of the generator itself they lay .015 apart."""
     sets = ["train.precision=float32", "train.decay_steps=0", "train.steps=300", "train.ema=0.98"]
-    settings = models.validate(recipe.read(Path("recipes/gan-digits.yaml"), sets))
+    settings = models.validate(reading.read(Path("recipes/gan-digits.yaml"), sets))
     dataset = load(settings.data, "train")
     model = build(settings)
     model.configure_optimizers()

@@ -5,7 +5,8 @@ import json
 import pytest
 from pydantic_core import PydanticUndefined
 
-from gancli import catalogue, models, recipe
+from gancli import models
+from gancli.recipe import catalogue, reading
 
 FAMILIES = models.names()
 SHIPPED = catalogue.names()
@@ -13,7 +14,7 @@ SHIPPED = catalogue.names()
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_field_is_documented(family: str) -> None:
-    undocumented = [key for key, info in recipe.fields(models.schema(family)) if not (info.description or "").strip()]
+    undocumented = [key for key, info in reading.fields(models.schema(family)) if not (info.description or "").strip()]
     assert undocumented == []
 
 
@@ -26,13 +27,13 @@ def test_the_light_recipe_is_the_family_s_own(family: str) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_has_a_shipped_recipe(family: str) -> None:
-    assert any(models.validate(recipe.read(catalogue.find(name))).model == family for name in SHIPPED)
+    assert any(models.validate(reading.read(catalogue.find(name))).model == family for name in SHIPPED)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_recipes_are_valid_and_introduce_themselves(name: str) -> None:
     path = catalogue.find(name)
-    settings = models.validate(recipe.read(path))
+    settings = models.validate(reading.read(path))
     header = [line for line in path.read_text().splitlines() if line.startswith("#")]
     assert catalogue.summary(name).endswith(".") and len(catalogue.summary(name)) > 20
     assert any(f"gancli train {name}" in line for line in header)
@@ -43,10 +44,10 @@ def test_shipped_recipes_are_valid_and_introduce_themselves(name: str) -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_recipe_written_out_is_the_same_recipe(name: str, tmp_path) -> None:
-    settings = models.validate(recipe.read(catalogue.find(name)))
+    settings = models.validate(reading.read(catalogue.find(name)))
     path = tmp_path / "recipe.yaml"
-    path.write_text(recipe.dump(settings))
-    again = models.validate(recipe.read(path))
+    path.write_text(reading.dump(settings))
+    again = models.validate(reading.read(path))
     assert again.model_dump() == settings.model_dump()
 
 
@@ -57,7 +58,7 @@ def test_the_schema_beside_the_recipes_is_current() -> None:
 
 def test_defaults_are_what_the_reference_says() -> None:
     gan = models.schema("gan")
-    defaults = {key: info.default for key, info in recipe.fields(gan) if info.default is not PydanticUndefined}
+    defaults = {key: info.default for key, info in reading.fields(gan) if info.default is not PydanticUndefined}
     expected = {
         "latent_dim": 100,
         "loss": "non-saturating",

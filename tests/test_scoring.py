@@ -14,9 +14,11 @@ import torch
 from commands import run_gancli
 from PIL import Image
 
-from gancli import files, images, neighbours, scoring, subjects
+from gancli import files
+from gancli.make import images
 from gancli.metrics.moments import Statistics
-from gancli.runs import Run
+from gancli.runs.run import Run
+from gancli.score import neighbours, scoring, subjects
 
 CLASSIFIER = ("--features", "classifier")
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from gancli import neighbours, scoring, subjects
 from gancli.metrics import networks
 from gancli.metrics.moments import Statistics
+from gancli.score import neighbours, scoring, subjects
 
 
 class Means:

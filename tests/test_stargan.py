@@ -8,14 +8,16 @@ import torch
 from commands import run_gancli
 from torch import nn
 
-from gancli import losses, models, recipe
+from gancli import models
 from gancli.data.batches import Batches
 from gancli.data.dataset import load
 from gancli.data.prepare import prepare
 from gancli.errors import UserError
+from gancli.gan import losses
 from gancli.models.stargan2 import model as stargan2
-from gancli.runs import Run
-from gancli.training import build
+from gancli.recipe import reading
+from gancli.runs.run import Run
+from gancli.training.train import build
 
 COLOURS = ("blue", "green", "red", "yellow")
 ATTRIBUTES = ["Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young"]
@@ -27,7 +29,7 @@ SMALL = {
 
 def settings(family: str, size: int = 32, **more):
     values = {"model": family, "data": {"source": "shapes:40", "image_size": size}, "train": {"batch_size": 8}}
-    return models.validate(recipe.parse(json.dumps(values | more), "here")).resolved(COLOURS)
+    return models.validate(reading.parse(json.dumps(values | more), "here")).resolved(COLOURS)
 
 
 def small(family: str, **more):
@@ -36,7 +38,9 @@ def small(family: str, **more):
 
 def with_attributes(**more):
     data = {"source": "shapes:40", "image_size": 32, "attributes": ATTRIBUTES}
-    return build(models.validate(recipe.parse(json.dumps({"model": "stargan", "data": data, **SMALL["stargan"]}), "x")))
+    return build(
+        models.validate(reading.parse(json.dumps({"model": "stargan", "data": data, **SMALL["stargan"]}), "x"))
+    )
 
 
 def count(module: nn.Module) -> int:
@@ -53,10 +57,10 @@ def test_the_networks_are_the_papers() -> None:
     with torch.device("meta"):
         data = {"source": "x", "image_size": 128, "attributes": ATTRIBUTES}
         first = models.load("stargan").Model(
-            models.validate(recipe.parse(json.dumps({"model": "stargan", "data": data}), "x"))
+            models.validate(reading.parse(json.dumps({"model": "stargan", "data": data}), "x"))
         )
         values = {"model": "stargan2", "data": {"source": "x", "image_size": 256}}
-        second = stargan2.Model(models.validate(recipe.parse(json.dumps(values), "x")).resolved(("cat", "dog")))
+        second = stargan2.Model(models.validate(reading.parse(json.dumps(values), "x")).resolved(("cat", "dog")))
     assert (count(first.generator), count(first.discriminator)) == (8_430_528, 44_762_048)
     players = second.generator
     assert count(players.generator) == 33_892_995

@@ -66,17 +66,17 @@ def test_what_needs_no_network_answers_without_torch(words: list[str]) -> None:
 
 def test_reading_every_recipe_needs_no_torch() -> None:
     modules = loaded_after(
-        "from gancli import catalogue, models, recipe; "
-        "[models.validate(recipe.read(catalogue.find(name))) for name in catalogue.names()]"
+        "from gancli import models; from gancli.recipe import catalogue, reading; "
+        "[models.validate(reading.read(catalogue.find(name))) for name in catalogue.names()]"
     )
-    assert "gancli.schema" in modules
+    assert "gancli.recipe.sections" in modules
     assert not {"torch", "pytorch_lightning", "numpy"} & modules
 
 
 def test_sampling_needs_little_beside_torch(run: Path, tmp_path: Path) -> None:
     more = loaded_by("sample", run, "--count", 1, "--out", tmp_path / "made") - loaded_after("import torch")
     assert (tmp_path / "made" / "000000.png").exists()
-    assert not {"gancli.training", "gancli.metrics.fid", "sklearn", "scipy", *LIGHTNING} & more
+    assert not {"gancli.training.train", "gancli.metrics.fid", "sklearn", "scipy", *LIGHTNING} & more
     assert len(more) <= 300
 
 
@@ -130,11 +130,12 @@ def test_what_is_missing_or_taken_is_said_before_torch_is_imported(
 
 
 def test_importing_every_metric_needs_no_lightning() -> None:
-    modules = loaded_after("import gancli.scoring, gancli.subjects, gancli.translation, gancli.sampling, gancli.theory")
+    rooms = "score.scoring", "score.subjects", "score.theory", "make.translation", "make.sampling"
+    modules = loaded_after("import " + ", ".join(f"gancli.{room}" for room in rooms))
     assert "torchmetrics" in modules and not LIGHTNING & modules
 
 
 def test_training_needs_little_beside_lightning(run: Path, base: set[str]) -> None:
     more = loaded_by("train", "--resume", run, "-q", "--set", "train.steps=13") - base
-    assert "gancli.training" in more and not {"sklearn", "torchmetrics.image.fid"} & more
+    assert "gancli.training.train" in more and not {"sklearn", "torchmetrics.image.fid"} & more
     assert len(more) <= 300

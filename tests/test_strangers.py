@@ -24,8 +24,8 @@ from processes import Command
 
 from gancli import weights
 from gancli.errors import UserError
-from gancli.opening import open_model
-from gancli.runs import Run
+from gancli.runs.opening import open_model
+from gancli.runs.run import Run
 
 GROWTH = 200_000_000
 
@@ -280,7 +280,7 @@ def test_equal_weights_make_equal_files_that_others_can_read(run: Path, tmp_path
 
 
 def test_a_recipe_of_a_billion_layers_is_not_built(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gancli.opening.MOST_PARAMETERS", 3)
+    monkeypatch.setattr("gancli.runs.opening.MOST_PARAMETERS", 3)
     with pytest.raises(UserError, match="its recipe makes no model: more than 3 parameters"):
         open_model(run)
 

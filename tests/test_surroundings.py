@@ -27,10 +27,11 @@ from processes import (
     wait_for_a_file,
 )
 
-from gancli import scoring, weights
+from gancli import weights
 from gancli.errors import UserError
 from gancli.metrics import evaluate, names
-from gancli.runs import Run
+from gancli.runs.run import Run
+from gancli.score import scoring
 
 Words = tuple[object, ...]
 

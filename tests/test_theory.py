@@ -15,12 +15,14 @@ from PIL import Image
 from scipy.special import ndtri
 from torch import nn
 
-from gancli import catalogue, models, recipe, theory
+from gancli import models
 from gancli.data import distributions
 from gancli.data.batches import Draws
 from gancli.data.distributions import Gaussians
-from gancli.theory import Witness
-from gancli.training import build
+from gancli.recipe import catalogue, reading
+from gancli.score import theory
+from gancli.score.theory import Witness
+from gancli.training.train import build
 
 NEVER = 10**6
 LOG2 = math.log(2)
@@ -28,7 +30,7 @@ LOG2 = math.log(2)
 
 def trained(text: str, generator: nn.Module) -> Witness:
     """A discriminator trained to the recipe's last step against a generator that never has a turn."""
-    settings = models.validate(recipe.parse(f"{dedent(text)}\ncritic_steps: {NEVER}", "test"))
+    settings = models.validate(reading.parse(f"{dedent(text)}\ncritic_steps: {NEVER}", "test"))
     model = build(settings)
     model.generator, model.average = generator, None
     model.configure_optimizers()
@@ -217,14 +219,14 @@ def test_a_resumed_run_on_points_is_the_same_run(ring_run, tmp_path) -> None:
 )
 @pytest.mark.parametrize("family", ["gan", "wgan"])
 def test_mistakes_are_those_of_the_kind_of_data_alone(family, data, message) -> None:
-    with pytest.raises(recipe.RecipeError) as error:
-        models.validate(recipe.parse(f"model: {family}\ndata: {data}", "it"))
+    with pytest.raises(reading.RecipeError) as error:
+        models.validate(reading.parse(f"model: {family}\ndata: {data}", "it"))
     assert [mistake.message for mistake in error.value.mistakes] == [message]
 
 
 def test_families_of_images_say_that_they_learn_no_points() -> None:
-    with pytest.raises(recipe.RecipeError, match="ring-2d gives points, which this family does not learn"):
-        models.validate(recipe.parse("model: dcgan\ndata: {source: ring-2d}", "it"))
+    with pytest.raises(reading.RecipeError, match="ring-2d gives points, which this family does not learn"):
+        models.validate(reading.parse("model: dcgan\ndata: {source: ring-2d}", "it"))
 
 
 def finished(name: str, folder: Path) -> Path:

@@ -6,9 +6,10 @@ import pytest
 import torch
 from commands import run_gancli
 
-from gancli import files, models, recipe
-from gancli.opening import open_model
-from gancli.runs import Run
+from gancli import files, models
+from gancli.recipe import reading
+from gancli.runs.opening import open_model
+from gancli.runs.run import Run
 
 SETS = ("train.steps=30", "train.checkpoint_every=7", "train.log_every=10", "train.samples_every=30")
 
@@ -46,7 +47,7 @@ def test_a_file_of_weights_is_enough(digits_run, tmp_path) -> None:
     lone.write_bytes((digits_run / "model.safetensors").read_bytes())
     model = open_model(lone)
     assert model.step == 60 and model.recipe.data.source == "digits"
-    settings = models.validate(recipe.read(digits_run / "recipe.yaml"))
+    settings = models.validate(reading.read(digits_run / "recipe.yaml"))
     assert model.recipe.model_dump() == settings.model_dump()
 
 
@@ -68,9 +69,9 @@ def test_a_sample_does_not_depend_on_its_neighbours(digits_run, seed) -> None:
 
 @pytest.mark.parametrize("critic_steps", [1, 3])
 def test_the_generator_plays_on_every_kth_step(critic_steps) -> None:
-    from gancli.training import build
+    from gancli.training.train import build
 
-    document = recipe.parse(f"model: gan\ncritic_steps: {critic_steps}\ndata: {{source: digits}}", "here")
+    document = reading.parse(f"model: gan\ncritic_steps: {critic_steps}\ndata: {{source: digits}}", "here")
     model = build(models.validate(document))
     plays = []
     for model.step in range(7):

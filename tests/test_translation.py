@@ -13,8 +13,8 @@ import torch
 from commands import run_gancli
 from PIL import Image
 
-from gancli import inputs, translation
-from gancli.opening import open_model
+from gancli.make import inputs, translation
+from gancli.runs.opening import open_model
 
 FORMATS = {
     ".jpg": "JPEG",

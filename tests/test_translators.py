@@ -8,11 +8,12 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from gancli import models, recipe
-from gancli.from_images import FromImages
+from gancli import models
+from gancli.gan.image_to_image import FromImages
 from gancli.models.cyclegan import model as cyclegan
 from gancli.models.pix2pix import model as pix2pix
-from gancli.training import build
+from gancli.recipe import reading
+from gancli.training.train import build
 
 SMALL = {"source": "shapes:24", "image_size": 24}
 SIXTEEN = {"source": "shapes:24", "image_size": 16}
@@ -20,7 +21,7 @@ TRANSLATORS = [name for name in models.names() if issubclass(models.load(name).M
 
 
 def settings(**values: Any) -> Any:
-    return models.validate(recipe.parse(yaml.safe_dump({"data": {"source": "shapes:24"}} | values), "here"))
+    return models.validate(reading.parse(yaml.safe_dump({"data": {"source": "shapes:24"}} | values), "here"))
 
 
 def parameters(network: nn.Module) -> int:
@@ -178,5 +179,5 @@ def test_a_side_is_padded_to_what_the_network_takes(family, side) -> None:
     ],
 )
 def test_sizes_that_do_not_fit_are_refused_at_their_line(values, said) -> None:
-    with pytest.raises(recipe.RecipeError, match=said):
+    with pytest.raises(reading.RecipeError, match=said):
         settings(**values)

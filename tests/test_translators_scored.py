@@ -10,10 +10,11 @@ import torch
 from commands import run_gancli
 from PIL import Image
 
-from gancli import images, scoring, subjects
 from gancli.data.shapes import Shapes, draw, recolour
-from gancli.opening import open_model
-from gancli.runs import Run
+from gancli.make import images
+from gancli.runs.opening import open_model
+from gancli.runs.run import Run
+from gancli.score import scoring, subjects
 
 FAMILIES = ["pix2pix", "cyclegan"]
 

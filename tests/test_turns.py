@@ -10,10 +10,11 @@ import torch
 from commands import run_gancli
 from PIL import Image
 
-from gancli import images as pictures
-from gancli import inputs, scoring, subjects
 from gancli.data.shapes import COLOURS, colour_of, draw, shape
-from gancli.opening import open_model
+from gancli.make import images as pictures
+from gancli.make import inputs
+from gancli.runs.opening import open_model
+from gancli.score import scoring, subjects
 
 FACES = """
 model: stargan

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from gancli.data.batches import Batches
 from gancli.data.dataset import load
-from gancli.training import build
-from gancli.watched import Watched
+from gancli.gan.watched import Watched
+from gancli.training.train import build
 
 CPU = torch.device("cpu")
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from gancli import memory, subjects, workload
+from gancli import memory
 from gancli.errors import UserError
 from gancli.metrics import fid
-from gancli.subject import Subject
+from gancli.score import subjects, workload
+from gancli.score.subject import Subject
 
 
 class Means:

@@ -6,10 +6,11 @@ from typing import Any
 
 import yaml
 
-from gancli import models, recipe
+from gancli import models
 from gancli.data.shapes import COLOURS
 from gancli.errors import UserError
-from gancli.schema import Recipe
+from gancli.recipe import reading
+from gancli.recipe.sections import Recipe
 
 SMALL: dict[str, Any] = {
     "latent_dim": 4,
@@ -55,22 +56,22 @@ def write(family: str, folder: Path) -> Path:
 
 def settings(family: str) -> Recipe:
     """The recipe, validated, with the names of the shapes' colours where the family asks for domains."""
-    return models.validate(recipe.parse(text(family), "tiny")).resolved(tuple(COLOURS))
+    return models.validate(reading.parse(text(family), "tiny")).resolved(tuple(COLOURS))
 
 
 def _valid(values: dict[str, Any]) -> bool:
     try:
-        models.validate(recipe.parse(yaml.safe_dump(values), "tiny"))
+        models.validate(reading.parse(yaml.safe_dump(values), "tiny"))
     except UserError as error:
         return "train." in str(error)  # not yet complete, but not for this reason
     return True
 
 
 def _builds(values: dict[str, Any]) -> bool:
-    from gancli.training import build
+    from gancli.training.train import build
 
     try:
-        build(models.validate(recipe.parse(yaml.safe_dump(values), "tiny")).resolved(tuple(COLOURS)))
+        build(models.validate(reading.parse(yaml.safe_dump(values), "tiny")).resolved(tuple(COLOURS)))
     except (UserError, ValueError, RuntimeError):
         return False
     return True

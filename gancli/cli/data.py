@@ -42,15 +42,15 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Open every image of a source and report what there is; exit 2 if one cannot be used. Sizes are height×width."""
-    from gancli import recipe
     from gancli.data import check as checking
     from gancli.data import preview as drawing
+    from gancli.recipe import reading
 
-    document = recipe.Document({"source": source}, {(): recipe.Place(source)})
+    document = reading.Document({"source": source}, {(): reading.Place(source)})
     # What a recipe calls data.layout is layout here; both are understood.
-    document.update(recipe.read_options([option.removeprefix("data.") for option in set_ or []]))
+    document.update(reading.read_options([option.removeprefix("data.") for option in set_ or []]))
     likely = kind.value if kind else checking.guess(str(document.values["source"]), document.values)
-    settings = recipe.validate(checking.KINDS[likely], document)
+    settings = reading.validate(checking.KINDS[likely], document)
     if preview is not None:
         drawing.check_place(preview, settings, force=force)
         drawing.check_split(settings, split)

@@ -11,7 +11,7 @@ from gancli.cli import app, door, parsing
 from gancli.errors import UserError, printable
 
 if TYPE_CHECKING:
-    from gancli.machine import Cache, Gpu, Machine, Processor
+    from gancli.training.machine import Cache, Gpu, Machine, Processor
 
 COLUMN = 11
 WIDTH = 80
@@ -22,7 +22,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
     """Print what this machine offers: versions, devices, arithmetic, cache and disk; exit 1 if something is broken."""
     from dataclasses import asdict
 
-    from gancli import machine
+    from gancli.training import machine
 
     found = machine.look()
     if as_json:

@@ -12,9 +12,9 @@ from gancli.cli.progress import Progress
 from gancli.errors import UserError
 
 if TYPE_CHECKING:
-    from gancli.estimate import Estimate
-    from gancli.machine import Gpu, Processor
-    from gancli.suggest import Suggestion
+    from gancli.setup.estimate import Estimate
+    from gancli.setup.suggest import Suggestion
+    from gancli.training.machine import Gpu, Processor
 
 CLASSES = 12
 """Names of classes that the header lists."""
@@ -35,7 +35,9 @@ def init(
     """Look at data and machine, and print a commented recipe that fits them: gancli init photos/ > my.yaml."""
     import torch
 
-    from gancli import commented, models, recipe, suggest
+    from gancli import models
+    from gancli.recipe import reading
+    from gancli.setup import commented, suggest
 
     progress = Progress()
     gpu = torch.cuda.is_available()
@@ -51,7 +53,7 @@ def init(
     found = found.lasting(estimate.seconds if estimate else None, hour=not gpu)
     header = list(_header(found, estimate, failed))
     text = commented.text(found.settings(), found.values, header, found.reasons, suggest.ALWAYS)
-    models.validate(recipe.parse(text, "gancli init"))
+    models.validate(reading.parse(text, "gancli init"))
     door.text(text.removesuffix("\n"))
 
 
@@ -68,7 +70,7 @@ def _warn(found: "Suggestion", progress: Progress) -> None:
 
 def _measured(found: "Suggestion") -> "tuple[Estimate | None, str | None]":
     """The estimate, or why there is none."""
-    from gancli.estimate import measure
+    from gancli.setup.estimate import measure
 
     try:
         return measure(found.settings(), found.seen.inventory.classes if found.seen else ()), None
@@ -78,7 +80,8 @@ def _measured(found: "Suggestion") -> "tuple[Estimate | None, str | None]":
 
 def _header(found: "Suggestion", estimate: "Estimate | None", failed: str | None) -> Iterator[str]:
     """What stands above the recipe: data, family, machine, time and memory."""
-    from gancli import machine, suggest
+    from gancli.setup import suggest
+    from gancli.training import machine
 
     source = found.values["data"]["source"]
     yield f"{found.family} on {PurePath(source).name}, written by gancli init. To train:"
@@ -136,7 +139,7 @@ def _duration(seconds: float) -> str:
 
 
 def _memory(found: "Suggestion", estimate: "Estimate") -> str:
-    from gancli.data.settings import Data
+    from gancli.recipe.data import Data
 
     facts = []
     if estimate.gpu_bytes is not None:

@@ -11,8 +11,8 @@ from gancli.cli.progress import Progress
 from gancli.errors import UserError
 
 if TYPE_CHECKING:
-    from gancli.adversarial import FromNoise
-    from gancli.sampling import Samples
+    from gancli.gan.adversarial import FromNoise
+    from gancli.make.sampling import Samples
     from gancli.seeds import Seeds
 
 PIPE = Path("-")
@@ -107,9 +107,9 @@ def check_place(wish: Wish, path: Path, *, force: bool) -> None:
         UserError: it is taken.
     """
     from gancli import outputs
-    from gancli.data.settings import Distribution
-    from gancli.runs import Run
-    from gancli.schema import RecipeFromNoise
+    from gancli.recipe.data import Distribution
+    from gancli.recipe.sections import RecipeFromNoise
+    from gancli.runs.run import Run
 
     try:
         recipe = Run(path).recipe()
@@ -129,7 +129,8 @@ def generate(model: "FromNoise", wish: Wish, *, force: bool, as_json: bool) -> N
     Raises:
         UserError: the place is taken, or does not fit the model; nothing is made then.
     """
-    from gancli import outputs, sampling
+    from gancli import outputs
+    from gancli.make import sampling
 
     points = model.recipe.data.points is not None
     target = Path("points.csv") if points and wish.out is None else wish.target

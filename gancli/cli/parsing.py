@@ -81,10 +81,11 @@ def _setting(command: Any, option: str) -> str | None:
     """How to set the value of a recipe that somebody gave as an option of its own, as in `--steps 100`."""
     if not option.startswith("--") or not any("--set" in parameter.opts for parameter in command.params):
         return None
-    from gancli import models, recipe
+    from gancli import models
+    from gancli.recipe import reading
 
     name = option.removeprefix("--").replace("-", "_")
-    keys = dict.fromkeys(key for family in models.names() for key, _ in recipe.fields(models.schema(family)))
+    keys = dict.fromkeys(key for family in models.names() for key, _ in reading.fields(models.schema(family)))
     found = [key for key in keys if key == name or key.endswith(f".{name}")]
     inside = [key.removeprefix("data.") for key in found if key.startswith("data.")]
     wanted = found if command.name == "train" else inside

@@ -16,7 +16,7 @@ def recipes(
     name: Annotated[str | None, typer.Argument(help="A shipped recipe: print it, as the start of your own.")] = None,
 ) -> None:
     """List the shipped recipes by family, those that need no data first, or print one."""
-    from gancli import catalogue
+    from gancli.recipe import catalogue
 
     if name is not None:
         door.text(catalogue.text(name).removesuffix("\n"))
@@ -27,7 +27,7 @@ def recipes(
 
 def _listed(family: str) -> Iterator[str]:
     """A family's shipped recipes with their summaries, wrapped to the terminal."""
-    from gancli import catalogue
+    from gancli.recipe import catalogue
 
     column = 4 + max(map(len, catalogue.names()))
     yield f"{family}:"
@@ -40,17 +40,18 @@ def _listed(family: str) -> Iterator[str]:
 @app.command(cls=parsing.Command)
 def validate(files: Annotated[list[str], typer.Argument(help="Recipes: paths or shipped names.")]) -> None:
     """Check recipes without training."""
-    from gancli import catalogue, models, recipe
+    from gancli import models
+    from gancli.recipe import catalogue, reading
 
-    mistakes: list[recipe.Mistake] = []
+    mistakes: list[reading.Mistake] = []
     for file in files:
         try:
-            models.validate(recipe.read(catalogue.find(file)))
+            models.validate(reading.read(catalogue.find(file)))
             door.result(f"{file}: ok")
-        except recipe.RecipeError as error:
+        except reading.RecipeError as error:
             mistakes += error.mistakes
     if mistakes:
-        raise recipe.RecipeError(mistakes)
+        raise reading.RecipeError(mistakes)
 
 
 @app.command(cls=parsing.Command)

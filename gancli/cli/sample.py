@@ -16,11 +16,11 @@ from gancli.errors import UserError
 
 if TYPE_CHECKING:
     from gancli.data.sources import Source
-    from gancli.from_images import FromImages
-    from gancli.images import Pixels
-    from gancli.tiles import Turn
-    from gancli.translation import Job
-    from gancli.turns import Turns
+    from gancli.gan.image_to_image import FromImages
+    from gancli.make.images import Pixels
+    from gancli.make.tiles import Turn
+    from gancli.make.translation import Job
+    from gancli.make.turns import Turns
 
 
 @app.command(cls=parsing.Command)
@@ -134,8 +134,9 @@ def sample(
         noise.check_place(wish, run, force=force)
     use(device)
 
-    from gancli import opening, turns
     from gancli.data.sources import ignored, passed_over
+    from gancli.make import turns
+    from gancli.runs import opening
     from gancli.seeds import following
 
     opened = opening.open_model(run, best=best)
@@ -179,9 +180,9 @@ def sample(
 
 def _check_words(run: Path, input_: str | None, reference: str | None, *, best: bool) -> None:
     """Refuse words that mean nothing, after options that fit the run; torch is not yet imported."""
-    from gancli import opening, words
-    from gancli.runs import Run
-    from gancli.schema import RecipeFromImages, RecipeOfDomains
+    from gancli.recipe.sections import RecipeFromImages, RecipeOfDomains
+    from gancli.runs import opening, words
+    from gancli.runs.run import Run
 
     opening.weights_of(run, best=best)
     try:
@@ -196,7 +197,8 @@ def _check_words(run: Path, input_: str | None, reference: str | None, *, best: 
 
 def _turns(model: "FromImages", targets: list[str], seed: int, styles: int | None, reference: str | None) -> "Turns":
     """What is done to every image by a model of many domains."""
-    from gancli import inputs, seeds, turns
+    from gancli import seeds
+    from gancli.make import inputs, turns
 
     if reference is None:
         return turns.of_targets(model, targets, seeds.following(seed, styles or 1))
@@ -223,7 +225,7 @@ def _job(
     count: int | None,
 ) -> "tuple[Job, Source | None]":
     """What there is to do; and what each image should become, where that is known."""
-    from gancli import inputs, translation
+    from gancli.make import inputs, translation
 
     aims: Source | None = None
     if word == "-":
@@ -246,7 +248,8 @@ def _translate(
     Raises:
         UserError: the place is taken, or does not fit.
     """
-    from gancli import encoding, files, outputs, translation
+    from gancli import files, outputs
+    from gancli.make import encoding, translation
 
     if grid and ((out.suffix.lower() != ".png" and out != noise.PIPE) or len(job.names) > translation.MOST_ROWS):
         raise UserError(f"--grid: makes one .png of at most {translation.MOST_ROWS} images: change --out or --count")

@@ -16,10 +16,10 @@ from gancli.cli.progress import Progress
 from gancli.errors import UserError
 
 if TYPE_CHECKING:
-    from gancli import comparison
     from gancli.metrics.features import Features
     from gancli.metrics.moments import Statistics
-    from gancli.runs import Run
+    from gancli.runs.run import Run
+    from gancli.score import comparison
 
 
 class Way(StrEnum):
@@ -115,7 +115,7 @@ def eval_fid(
     _check(["fid"], bootstrap)
     _check_words(subject, against, features, weights, best=best)
     use(device)
-    from gancli import comparison
+    from gancli.score import comparison
 
     sides = comparison.sides_of(
         comparison.Words(subject, against, split, count, seed, direction, best, ignore_orientation)
@@ -179,12 +179,13 @@ def evaluate(
     _check(asked or ["fid"], bootstrap)
     _check_words(subject, against, features, weights, best=best)
     use(device)
-    from gancli import comparison, runs, scoring
+    from gancli.runs.run import Run
+    from gancli.score import comparison, scoring
 
     if (of_points := scoring.of_points(subject, seed)) is not None:
         if metrics or against or best or neighbours:
             raise UserError(f"{subject}: learned points, whose measures are exact: leave out all options but --seed")
-        _publish(of_points, runs.Run(Path(subject)) if Path(subject).is_dir() else None, as_json)
+        _publish(of_points, Run(Path(subject)) if Path(subject).is_dir() else None, as_json)
         return
     sides = comparison.sides_of(
         comparison.Words(subject, against, split, count, seed, direction, best, ignore_orientation)
@@ -208,7 +209,7 @@ def fit_features(
     """Train a classifier on labelled data, as a feature network for images far from photographs."""
     targets.check("--out", out, ".safetensors", force, (data,))
     use(device)
-    from gancli import scoring, subjects
+    from gancli.score import scoring, subjects
 
     found = subjects.find(data)
     with Progress() as progress:
@@ -225,7 +226,7 @@ def fit_features(
 
 def _check_words(subject: str, against: str | None, features: str | None, weights: Path | None, *, best: bool) -> None:
     """Refuse words that mean nothing, and files that are not there; torch is not yet imported."""
-    from gancli import words
+    from gancli.runs import words
 
     words.check(subject, best=best)
     if against is not None:
@@ -254,9 +255,11 @@ def _score(
     neighbours: Path | None = None,
 ) -> dict[str, Any]:
     """Check everything, load the network, measure; and draw neighbours where they are asked for."""
-    from gancli import files, images, scoring
-    from gancli import neighbours as nearest
+    from gancli import files
+    from gancli.make import images
     from gancli.metrics.names import PAIRS
+    from gancli.score import neighbours as nearest
+    from gancli.score import scoring
 
     scoring.check(sides, metrics, bootstrap)
     measured, reference = next(iter(sides.values()))
@@ -291,7 +294,7 @@ def _estimate(
     sides: "comparison.Sides", loaded: "Features | None", metrics: list[str], bootstrap: int, progress: Progress
 ) -> None:
     """Refuse what cannot fit or would take weeks, and say when it takes hours."""
-    from gancli import workload
+    from gancli.score import workload
 
     generated = any(side.generated for pair in sides.values() for side in pair if side)
     advice = "lower --count" if generated else "name fewer images"
@@ -303,7 +306,7 @@ def _save_statistics(
     sides: "comparison.Sides", network: "comparison.Network", file: Path, bootstrap: int, progress: Progress
 ) -> None:
     """Write the statistics of images that are compared with nothing yet."""
-    from gancli import scoring
+    from gancli.score import scoring
 
     if bootstrap:
         raise UserError("--bootstrap: needs a comparison: name what the images are compared with, with --against")
@@ -349,7 +352,7 @@ def _publish(record: dict[str, Any], run: "Run | None", as_json: bool) -> None:
 
 def _meanings(names: list[str], width: int) -> Iterator[str]:
     """What values mean, in words, wrapped to the terminal; what means the same is said once."""
-    from gancli import glossary
+    from gancli.metrics import glossary
 
     said: dict[str, str] = {}
     for name in names:

@@ -11,8 +11,8 @@ from gancli.cli.progress import Progress
 from gancli.errors import UserError
 
 if TYPE_CHECKING:
-    from gancli.runs import Run
-    from gancli.schema import Recipe
+    from gancli.recipe.sections import Recipe
+    from gancli.runs.run import Run
 
 
 @app.command(cls=parsing.Command)
@@ -45,9 +45,10 @@ def _train(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    from gancli import catalogue, models, process
-    from gancli.recipe import read
-    from gancli.runs import Run
+    from gancli import models, process
+    from gancli.recipe import catalogue
+    from gancli.recipe.reading import read
+    from gancli.runs.run import Run
 
     if resume is not None:
         if out is not None or force:
@@ -78,8 +79,8 @@ def _train(
         door.text(_plan(settings, run, progress))
         return
     check()
-    from gancli.training import load_data  # takes seconds, in which nothing is held yet
-    from gancli.training import train as start
+    from gancli.training.train import load_data  # takes seconds, in which nothing is held yet
+    from gancli.training.train import train as start
 
     with run.held(), progress:
         check()
@@ -96,9 +97,9 @@ def _train(
 
 
 def _plan(settings: "Recipe", run: "Run", progress: Progress) -> str:
-    from gancli import recipe
     from gancli.data.dataset import Dataset
-    from gancli.training import build, load_data
+    from gancli.recipe import reading
+    from gancli.training.train import build, load_data
 
     dataset = load_data(settings, progress)
     model = build(settings.resolved(dataset.classes))
@@ -109,4 +110,4 @@ def _plan(settings: "Recipe", run: "Run", progress: Progress) -> str:
     classes = f" of {len(dataset.classes)} classes" if dataset.classes else ""
     images = f"{len(dataset):,} training images{classes}" if isinstance(dataset, Dataset) else "drawn without end"
     found = f"data: {settings.data.source}: {images}"
-    return "\n".join([recipe.dump(model.recipe), *counts, found, f"run: {run.path}"])
+    return "\n".join([reading.dump(model.recipe), *counts, found, f"run: {run.path}"])

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from gancli.data import dataset, splits, store
 from gancli.data.inventory import take_inventory
 from gancli.data.pixels import BadImage, Form, fit, halves
-from gancli.data.settings import Data, Images, Labelled, Pairs, Unpaired
 from gancli.data.sources import by_extension, find, passed_over
 from gancli.data.store import Rows, Skipped, first_names
 from gancli.errors import UserError, printable
+from gancli.recipe.data import Data, Images, Labelled, Pairs, Unpaired
 
 Kind = Literal["images", "pairs", "unpaired", "labelled"]
 KINDS: dict[Kind, type[Data]] = {"images": Images, "pairs": Pairs, "unpaired": Unpaired, "labelled": Labelled}

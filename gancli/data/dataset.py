@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from gancli.data import store
 from gancli.data.inventory import Inventory, take_inventory
 from gancli.data.pixels import BadImage, Form
-from gancli.data.settings import Data, Distribution
 from gancli.data.sources import passed_over
 from gancli.data.store import Pixels, Skipped
 from gancli.errors import UserError
+from gancli.recipe.data import Data, Distribution
 
 LOOKED_AT = 8
 """Images of pairs that are looked at for their shape."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp, ndtr, ndtri
 
-from gancli.data import settings
+from gancli.recipe import data as settings
 
 Floats = NDArray[np.float64]
 REACH = 6

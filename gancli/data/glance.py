@@ -13,10 +13,10 @@ from gancli.data import splits, store
 from gancli.data.check import Kind
 from gancli.data.inventory import Inventory, take_inventory
 from gancli.data.pixels import BadImage, halves
-from gancli.data.settings import Data, Images, Labelled, Pairs, Unpaired
 from gancli.data.sources import find
 from gancli.data.store import Rows, Skipped
 from gancli.errors import UserError
+from gancli.recipe.data import Data, Images, Labelled, Pairs, Unpaired
 
 LOOKED = 64
 """Images that are opened."""

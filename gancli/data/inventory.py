@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from gancli import files
 from gancli.data import attributes, shapes, splits
-from gancli.data.settings import Data, Domains, Images, Labelled, Pairs, Unpaired
 from gancli.data.sources import Source, find, ignored
 from gancli.data.store import Rows, Skipped
 from gancli.errors import UserError
+from gancli.recipe.data import Data, Domains, Images, Labelled, Pairs, Unpaired
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from gancli.data.settings import Data, Distribution
+from gancli.recipe.data import Data, Distribution
 
 AREA, ASPECT = (0.8, 1.0), (0.9, 1.1)
 """Of the part that a zoomed image shows."""

@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from gancli import files
 from gancli.data import dataset, store
 from gancli.data.inventory import take_inventory
-from gancli.data.settings import Data
 from gancli.errors import UserError
+from gancli.recipe.data import Data
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 """What a preview may be saved as, by extension."""

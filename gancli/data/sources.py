@@ -23,9 +23,9 @@ from gancli.data import digits, reading, shapes
 from gancli.data.arrays import idx, idx_members, npy, npz, stamp_of
 from gancli.data.cifar import cifar, cifar_members
 from gancli.data.pixels import EXTENSIONS, HEIC_HINT, BadImage, decode
-from gancli.data.places import is_built_in
-from gancli.data.settings import DISTRIBUTIONS
 from gancli.errors import UserError
+from gancli.recipe.data import DISTRIBUTIONS
+from gancli.recipe.places import is_built_in
 
 MAX_ENTRY_BYTES = 512 * 2**20
 MAX_FILE_BYTES = 2**30

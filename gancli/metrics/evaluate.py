@@ -13,7 +13,7 @@ from gancli.metrics.features import Classifying, Features, ProtocolEntries, Scor
 from gancli.metrics.moments import Statistics
 from gancli.metrics.names import NEED_CLASSES, NEED_REFERENCE, NEED_REFERENCE_FEATURES, Given
 from gancli.metrics.sides import Side, Source
-from gancli.schema import Metric
+from gancli.recipe.sections import Metric
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import NamedTuple, get_args
 
 from gancli.errors import UserError
-from gancli.schema import Metric
+from gancli.recipe.sections import Metric
 
 METRICS: tuple[Metric, ...] = get_args(Metric)
 """fid alone keeps memory flat and takes the reference as statistics; the others hold N×D features in memory."""

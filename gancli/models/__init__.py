@@ -16,9 +16,9 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from gancli import recipe
 from gancli.errors import UserError
-from gancli.schema import Recipe
+from gancli.recipe import reading
+from gancli.recipe.sections import Recipe
 
 FOLDER = Path(__file__).parent
 ENTRY_POINT = "gancli.families"
@@ -77,7 +77,7 @@ def _part(name: str, part: str) -> ModuleType:
         raise UserError(message) from error
 
 
-def validate(document: recipe.Document) -> Recipe:
+def validate(document: reading.Document) -> Recipe:
     """The document as a recipe of the family that it names.
 
     Raises:
@@ -85,11 +85,11 @@ def validate(document: recipe.Document) -> Recipe:
     """
     try:
         return _validate(document)
-    except recipe.RecipeError as error:
-        raise recipe.RecipeError(_of_recipes(document, error.mistakes)) from None
+    except reading.RecipeError as error:
+        raise reading.RecipeError(_of_recipes(document, error.mistakes)) from None
 
 
-def _of_recipes(document: recipe.Document, mistakes: Iterable[recipe.Mistake]) -> list[recipe.Mistake]:
+def _of_recipes(document: reading.Document, mistakes: Iterable[reading.Mistake]) -> list[reading.Mistake]:
     """The mistakes, but one alone of each file that is no recipe: nothing of it is quoted.
 
     A file is a recipe if at least half of the names at its top are those of a recipe, or near to one.
@@ -102,24 +102,24 @@ def _of_recipes(document: recipe.Document, mistakes: Iterable[recipe.Mistake]) -
     }
     kept = [mistake for mistake in mistakes if mistake.place.origin not in foreign]
     return kept + [
-        recipe.Mistake(recipe.Place(file, 1, 1), "no recipe: few of its names are a recipe's, such as model or data")
+        reading.Mistake(reading.Place(file, 1, 1), "no recipe: few of its names are a recipe's, such as model or data")
         for file in foreign
     ]
 
 
-def _validate(document: recipe.Document) -> Recipe:
+def _validate(document: reading.Document) -> Recipe:
     name = document.values.get("model")
     if exists(name):
-        return recipe.validate(schema(str(name)), document)
+        return reading.validate(schema(str(name)), document)
 
     # Without a family its own fields cannot be judged, but the sections that all families share can.
-    _, mistakes = recipe.check(Recipe, document)
+    _, mistakes = reading.check(Recipe, document)
     mistakes = [mistake for mistake in mistakes if not re.match(r"\w+: unknown key", mistake.message)]
     nearest = difflib.get_close_matches(str(name), names(), n=1)
     hint = f"did you mean '{nearest[0]}'?" if nearest else f"there are: {', '.join(names())}"
     if name is not None:
-        mistakes.append(recipe.Mistake(document.place(("model",)), f"model: no family is called {name!r} ({hint})"))
-    raise recipe.RecipeError(mistakes)
+        mistakes.append(reading.Mistake(document.place(("model",)), f"model: no family is called {name!r} ({hint})"))
+    raise reading.RecipeError(mistakes)
 
 
 def json_schema() -> dict[str, Any]:

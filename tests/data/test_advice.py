@@ -14,8 +14,8 @@ from PIL import Image, features
 from gancli.data import pixels, preview
 from gancli.data.check import check, guess
 from gancli.data.dataset import load
-from gancli.data.settings import Images, Pairs, Unpaired
 from gancli.errors import UserError
+from gancli.recipe.data import Images, Pairs, Unpaired
 
 pytestmark = pytest.mark.usefixtures("cache")
 

@@ -7,8 +7,8 @@ import torch
 from gancli.data.batches import Batches
 from gancli.data.dataset import Dataset
 from gancli.data.prepare import prepare
-from gancli.data.settings import Domains, Images, Pairs, Unpaired
-from gancli.training import home
+from gancli.recipe.data import Domains, Images, Pairs, Unpaired
+from gancli.training.train import home
 
 
 def numbered(count: int) -> np.ndarray:

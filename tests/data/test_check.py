@@ -6,8 +6,8 @@ from PIL import Image
 
 from gancli.data.check import KINDS, check, guess
 from gancli.data.preview import preview
-from gancli.data.settings import Images, Labelled, Pairs, Unpaired
 from gancli.errors import UserError
+from gancli.recipe.data import Images, Labelled, Pairs, Unpaired
 
 
 @pytest.fixture

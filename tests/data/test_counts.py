@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gancli import models, recipe, subjects
-from gancli.schema import Recipe
+from gancli import models
+from gancli.recipe import reading
+from gancli.recipe.sections import Recipe
+from gancli.score import subjects
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -32,7 +34,7 @@ def domains(folder: Path, count: int, damaged: str | None = None, names: str = "
 
 def of(family: str, **data: object) -> Recipe:
     values = {"model": family, "data": {**data, "on_bad_image": "skip"}}
-    return models.validate(recipe.parse(json.dumps(values), "here"))
+    return models.validate(reading.parse(json.dumps(values), "here"))
 
 
 def counted(subject: subjects.Subject) -> tuple[int, int, int]:

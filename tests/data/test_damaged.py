@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from gancli.data.dataset import load
-from gancli.data.settings import Images
+from gancli.recipe.data import Images
 
 FORMATS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp", "BMP": "bmp", "TIFF": "tiff", "GIF": "gif"}
 
@@ -122,7 +122,7 @@ def png_bomb() -> bytes:
 LOAD = """
 import resource, sys
 from gancli.data.dataset import load
-from gancli.data.settings import Images
+from gancli.recipe.data import Images
 load(Images(source=sys.argv[1], image_size=16, holdout=0))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 data = load(Images(source=sys.argv[2], image_size=16, holdout=0, on_bad_image="skip"))

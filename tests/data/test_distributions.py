@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from gancli.data import distributions, settings
+from gancli.data import distributions
 from gancli.data.batches import Draws
 from gancli.metrics.divergences import edges
+from gancli.recipe import data as settings
 
 KINDS = (settings.Gaussian, settings.Mixture, settings.Ring, settings.Grid, settings.Spiral, settings.Lines)
 KNOWN = [distributions.of(kind(source=name)) for kind, name in zip(KINDS, settings.DISTRIBUTIONS, strict=True)]

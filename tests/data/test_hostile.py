@@ -18,8 +18,8 @@ from PIL import Image
 
 from gancli.data import store
 from gancli.data.dataset import load, splits_of
-from gancli.data.settings import Images, Labelled
 from gancli.errors import UserError
+from gancli.recipe.data import Images, Labelled
 
 pytestmark = pytest.mark.usefixtures("cache")
 

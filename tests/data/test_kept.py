@@ -13,8 +13,8 @@ from PIL import Image
 from gancli.data import kept, store
 from gancli.data.batches import Batches
 from gancli.data.dataset import Dataset, load, load_domain
-from gancli.data.settings import Images, Labelled, Pairs, Unpaired
 from gancli.errors import UserError
+from gancli.recipe.data import Images, Labelled, Pairs, Unpaired
 
 pytestmark = pytest.mark.usefixtures("cache")
 

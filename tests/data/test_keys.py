@@ -15,7 +15,7 @@ from PIL import Image
 
 from gancli.data import arrays, dataset
 from gancli.data.inventory import take_inventory
-from gancli.data.settings import Data, Domains, Images, Pairs, Unpaired
+from gancli.recipe.data import Data, Domains, Images, Pairs, Unpaired
 
 BASE: dict[str, Any] = {"image_size": (8, 12)}
 CHANGES: dict[str, list[Any]] = {

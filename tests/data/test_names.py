@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 from gancli.data.dataset import load
-from gancli.data.settings import Images, Pairs, Unpaired
+from gancli.recipe.data import Images, Pairs, Unpaired
 
 pytestmark = pytest.mark.usefixtures("cache")
 

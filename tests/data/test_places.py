@@ -10,9 +10,9 @@ from PIL import Image
 
 from gancli import fetch
 from gancli.data.dataset import load
-from gancli.data.places import placed
-from gancli.data.settings import Images, Labelled, Unpaired
 from gancli.errors import UserError
+from gancli.recipe.data import Images, Labelled, Unpaired
+from gancli.recipe.places import placed
 
 pytestmark = pytest.mark.usefixtures("cache")
 

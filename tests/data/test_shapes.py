@@ -3,7 +3,7 @@ import pytest
 
 from gancli.data import shapes
 from gancli.data.dataset import load
-from gancli.data.settings import Images, Labelled, Pairs, Unpaired
+from gancli.recipe.data import Images, Labelled, Pairs, Unpaired
 
 
 def drawn(count: int, size: int = 64) -> tuple[list[shapes.Shape], np.ndarray]:

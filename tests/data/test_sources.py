@@ -15,8 +15,8 @@ from PIL import Image
 
 from gancli.data.dataset import load, splits_of
 from gancli.data.inventory import take_inventory
-from gancli.data.settings import Images, Labelled, Pairs, Unpaired
 from gancli.errors import UserError
+from gancli.recipe.data import Images, Labelled, Pairs, Unpaired
 
 
 def save(path: Path, colour: tuple[int, int, int] = (0, 0, 0), size: tuple[int, int] = (8, 8)) -> Path:

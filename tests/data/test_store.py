@@ -12,8 +12,8 @@ from PIL import Image
 from gancli.data import store
 from gancli.data.batches import Batches
 from gancli.data.dataset import load
-from gancli.data.settings import Images, Pairs
 from gancli.errors import UserError
+from gancli.recipe.data import Images, Pairs
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -168,7 +168,7 @@ LOAD = """
 import pathlib, sys, time
 import numpy as np
 from gancli.data.dataset import load
-from gancli.data.settings import Images
+from gancli.recipe.data import Images
 while not pathlib.Path(sys.argv[2]).exists():
     time.sleep(0.001)
 print(np.asarray(load(Images(source=sys.argv[1], holdout=0, image_size=16)).images["image"]).sum(dtype=np.int64))

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from gancli.data import distributions, settings
+from gancli.data import distributions
 from gancli.metrics.divergences import Divergences, transport
+from gancli.recipe import data as settings
 
 GAUSSIAN = distributions.of(settings.Gaussian(source="gaussian-1d", mean=0, deviation=1))
 RING = distributions.of(settings.Ring(source="ring-2d"))

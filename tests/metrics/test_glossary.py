@@ -7,11 +7,12 @@ import tiny
 import torch
 from commands import run_gancli
 
-from gancli import glossary, models
+from gancli import models
+from gancli.metrics import glossary
 from gancli.metrics.evaluate import evaluate
 from gancli.metrics.names import METRICS
 from gancli.metrics.pairs import pairs
-from gancli.runs import Run
+from gancli.runs.run import Run
 
 ENTRIES = glossary.COLUMNS | glossary.VALUES
 # What the tiny recipes leave out and a family can switch on.

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
-from gancli import losses
-from gancli.adversarial import Batch, Terms
-from gancli.from_images import FromImages
+from gancli.gan import losses
+from gancli.gan.adversarial import Batch, Terms
+from gancli.gan.image_to_image import FromImages
 from gancli.gan.layers import InstanceNorm, Residual, initialise, prepared
 from gancli.gan.pool import Pool
 from gancli.models.cyclegan.recipe import Recipe

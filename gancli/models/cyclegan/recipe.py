@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from gancli.data.settings import ImageSize, Unpaired, multiple_of
 from gancli.models.pix2pix.recipe import RecipeOfPatches
-from gancli.schema import Count, NonNegative
+from gancli.recipe.data import ImageSize, Unpaired, multiple_of
+from gancli.recipe.sections import Count, NonNegative
 
 
 class HalvedUnpaired(Unpaired):

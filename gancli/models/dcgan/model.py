@@ -10,8 +10,8 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from gancli import losses
-from gancli.adversarial import Batch, FromNoise, Terms
+from gancli.gan import losses
+from gancli.gan.adversarial import Batch, FromNoise, Terms
 from gancli.gan.layers import halving, initialise, initialise_he, prepared
 from gancli.models.dcgan.recipe import Recipe, base_grid
 

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, ValidationInfo, field_validator
 
-from gancli.data.settings import Images, ImageSize, no_boolean, sides
-from gancli.schema import Count, NonNegative, RecipeFromNoise
+from gancli.recipe.data import Images, ImageSize, no_boolean, sides
+from gancli.recipe.sections import Count, NonNegative, RecipeFromNoise
 
 
 def base_grid(height: int, width: int, fewest: int = 4) -> tuple[int, int, int]:

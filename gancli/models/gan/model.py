@@ -10,8 +10,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from gancli import losses
-from gancli.adversarial import Batch, FromNoise, Terms
+from gancli.gan import losses
+from gancli.gan.adversarial import Batch, FromNoise, Terms
 from gancli.gan.layers import ClassEmbedding, dense
 from gancli.models.gan.recipe import Recipe
 

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from gancli.data.settings import ImagesOrPoints
-from gancli.schema import Count, NonNegative, RecipeFromNoise, Share
+from gancli.recipe.data import ImagesOrPoints
+from gancli.recipe.sections import Count, NonNegative, RecipeFromNoise, Share
 
 
 class Recipe(RecipeFromNoise):

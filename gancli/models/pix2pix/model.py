@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gancli import losses
-from gancli.adversarial import Batch, Terms, position_seed
-from gancli.from_images import FromImages
+from gancli.gan import losses
+from gancli.gan.adversarial import Batch, Terms, position_seed
+from gancli.gan.image_to_image import FromImages
 from gancli.gan.layers import Dropout, as_trained, doubling, halving, initialise, normalisation, prepared
 from gancli.models.pix2pix.recipe import Recipe, halvings
 

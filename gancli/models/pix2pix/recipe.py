@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from gancli.data.settings import Data, ImageSize, Pairs, multiple_of
-from gancli.schema import Count, NonNegative, RecipeFromImages, Share
+from gancli.recipe.data import Data, ImageSize, Pairs, multiple_of
+from gancli.recipe.sections import Count, NonNegative, RecipeFromImages, Share
 
 
 def halvings(height: int, width: int) -> int:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, l1_loss, one_hot
 
-from gancli import losses
-from gancli.adversarial import Batch, Terms, evaluating
 from gancli.data.dataset import NO
 from gancli.errors import UserError
-from gancli.from_images import FromImages
+from gancli.gan import losses
+from gancli.gan.adversarial import Batch, Terms, evaluating
+from gancli.gan.image_to_image import FromImages
 from gancli.gan.layers import InstanceNorm
 from gancli.models.stargan.recipe import Recipe, star_halvings
 

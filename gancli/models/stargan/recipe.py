@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from gancli.data.settings import ImageSize, Labelled, sides
-from gancli.schema import Count, NonNegative, Positive, RecipeOfDomains, TrainFromImages
+from gancli.recipe.data import ImageSize, Labelled, sides
+from gancli.recipe.sections import Count, NonNegative, Positive, RecipeOfDomains, TrainFromImages
 
 
 def star_halvings(height: int, width: int) -> int:

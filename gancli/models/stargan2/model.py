@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
-from gancli import losses
-from gancli.adversarial import Batch, Player, Terms, frozen, position_seed
-from gancli.from_images import Styled
+from gancli.gan import losses
+from gancli.gan.adversarial import Batch, Player, Terms, frozen, position_seed
+from gancli.gan.image_to_image import Styled
 from gancli.gan.layers import InstanceNorm, initialise_he, prepared
 from gancli.gan.residual import ResidualBlock, StyledResidual
 from gancli.models.dcgan.recipe import base_grid

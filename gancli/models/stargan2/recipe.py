@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from gancli.data.settings import Domains, ImageSize, sides
 from gancli.models.dcgan.recipe import base_grid
-from gancli.schema import Count, NonNegative, Positive, RecipeOfDomains, Share, TrainFromImages
+from gancli.recipe.data import Domains, ImageSize, sides
+from gancli.recipe.sections import Count, NonNegative, Positive, RecipeOfDomains, Share, TrainFromImages
 
 
 class DoubledDomains(Domains):

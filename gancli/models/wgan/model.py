@@ -10,8 +10,8 @@ from bisect import bisect_right
 import torch
 from torch import Tensor, nn
 
-from gancli import losses
-from gancli.adversarial import Batch, FromNoise, Player, Terms
+from gancli.gan import losses
+from gancli.gan.adversarial import Batch, FromNoise, Player, Terms
 from gancli.models.dcgan import model as dcgan
 from gancli.models.gan import model as gan
 from gancli.models.wgan.recipe import Recipe

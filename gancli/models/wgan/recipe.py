@@ -4,9 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Tag, ValidationInfo, field_validator, model_validator
 
-from gancli.data.settings import Points, kind
 from gancli.models.dcgan.recipe import GrownImages, RecipeOnGrid
-from gancli.schema import Count, NonNegative, Positive, Share
+from gancli.recipe.data import Points, kind
+from gancli.recipe.sections import Count, NonNegative, Positive, Share
 
 GrownImagesOrPoints = Annotated[Annotated[GrownImages, Tag("images")] | Points, Discriminator(kind)]
 
