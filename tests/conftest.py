@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 from commands import ROOT, Done, run_gancli
 
+# The last bits of results depend on the number of threads, and some tests compare those of several processes.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 
 def _refuse_the_network(event: str, arguments: tuple[Any, ...]) -> None:
     """An audit hook, which no library can go around: nothing is connected to, listened on or looked up elsewhere."""

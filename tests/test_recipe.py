@@ -278,3 +278,9 @@ def test_mutated_recipes(tmp_path: Path) -> None:
                 assert all(str(m.place).startswith(str(tmp_path)) for m in error.mistakes), text  # type: ignore[attr-defined]
     print(f"20,000 mutated recipes: {refused} refused, the others valid, no other exception")
     assert 10_000 < refused < 20_000
+
+
+def test_keys_of_points_without_a_source_are_mistakes() -> None:
+    with pytest.raises(UserError) as caught:
+        models.validate(reading.parse("model: gan\ndata: {radius: 2}\n", "x"))
+    assert "radius" in str(caught.value)

@@ -238,7 +238,9 @@ def test_nothing_hostile_is_let_in(run: Path, tmp_path: Path) -> None:
         words = sample if kind == "weights" else ("train", "--resume", copy, "--set", "train.steps=13", "-q")
         ended = Command(words, folder / "log", note_memory, str(folder / "growth")).end()
         assert ended.status == 2, (kind, name, ended.said)
-        assert ended.said.count("\n") == 1 or "model.safetensors:" in ended.said.splitlines()[-1], (name, ended.said)
+        # That another length moves the decay is a note of its own, before the refusal.
+        lines = [line for line in ended.said.splitlines() if not line.startswith("train.steps: 12 -> 13: ")]
+        assert len(lines) == 1 or "model.safetensors:" in lines[-1], (name, ended.said)
         assert "Traceback" not in ended.said and all(c.isprintable() for c in ended.said.replace("\n", "")), ended.said
         assert not sentinel.exists(), f"{name} was executed"
         grown[f"{kind}: {name}"] = int((folder / "growth").read_text())

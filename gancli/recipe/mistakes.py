@@ -50,10 +50,11 @@ def explain(schema: type[BaseModel], document: Document, error: ValidationError)
         suffix = f", not {_show(got)}" if expected.startswith("expected") and got is not _ABSENT else ""
         yield Mistake(document.place(key), f"{dotted(key)}: {expected}{suffix}" if key else expected)
     for section, names in strays.items():
-        source = _show(_value(document.values, (section, "source")))
+        source = _value(document.values, (section, "source"))
+        said = f"{section}: such data" if source is _ABSENT else f"{section}.source: {_show(source)}"
         yield Mistake(
             document.place((section, "source")),
-            f"{section}.source: {source} has no {', '.join(names)}: leave that out, "
+            f"{said} has no {', '.join(names)}: leave that out, "
             "or start from a recipe for such data (gancli recipes lists them)",
         )
 
