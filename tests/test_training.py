@@ -11,11 +11,11 @@ from gancli.recipe import reading
 from gancli.runs.opening import open_model
 from gancli.runs.run import Run
 
-SETS = ("train.steps=30", "train.checkpoint_every=7", "train.log_every=10", "train.samples_every=30")
+SETS = ("train.checkpoint_every=7", "train.log_every=10", "train.samples_every=30")
 
 
-def train(out: Path, *words: str) -> Run:
-    sets = [word for option in SETS for word in ("--set", option)]
+def train(out: Path, *words: str, steps: int = 30) -> Run:
+    sets = [word for option in (f"train.steps={steps}", *SETS) for word in ("--set", option)]
     assert run_gancli("train", "gan-digits", "--out", out, "-q", *sets, *words) == 0
     return Run(out)
 
@@ -28,7 +28,7 @@ def test_the_same_recipe_twice_gives_the_same_bytes(tmp_path) -> None:
 
 
 def test_a_longer_run_resumed_equals_one_that_never_stopped(tmp_path) -> None:
-    whole = train(tmp_path / "whole", "--set", "train.steps=40")
+    whole = train(tmp_path / "whole", steps=40)
     resumed = train(tmp_path / "resumed")
     assert run_gancli("train", "--resume", resumed.path, "--set", "train.steps=40", "-q") == 0
     one, two = (open_model(run.path).generator.state_dict() for run in (whole, resumed))
