@@ -109,8 +109,8 @@ class Classifier:
         height, width, channels = self.shape
         if images.shape[1:] != (channels, height, width):
             raise UserError(
-                f"the classifier knows {width}×{height} images with {channels} channel(s), these are "
-                f"{images.shape[3]}×{images.shape[2]} with {images.shape[1]}; score images of the data's size, "
+                f"the classifier knows images of {height}×{width} (height×width) with {channels} channel(s), these are "
+                f"{images.shape[2]}×{images.shape[3]} with {images.shape[1]}; score images of the data's size, "
                 "or use features: inception"
             )
         # On CUDA, convolutions would round their inputs to TF32, 10 bits of mantissa, unless told not to.

@@ -45,17 +45,17 @@ class Classifying(Features, Protocol):
 
 
 class Sizes:
-    """Counts the sizes of images as they pass, for the protocol."""
+    """Counts the sizes of images, height×width, as they pass, for the protocol."""
 
     def __init__(self) -> None:
         self._seen: set[tuple[int, int]] = set()
 
     def add(self, images: Tensor) -> None:
         """Note the size of a batch N×C×H×W."""
-        self._seen.add((images.shape[3], images.shape[2]))
+        self._seen.add((images.shape[2], images.shape[3]))
 
     def __str__(self) -> str:
-        first, *others = [f"{width}×{height}" for width, height in sorted(self._seen)] or ["none"]
+        first, *others = [f"{height}×{width}" for height, width in sorted(self._seen)] or ["none"]
         return f"{first} to {others[-1]}, {len(self._seen)} sizes, each image resized by itself" if others else first
 
 

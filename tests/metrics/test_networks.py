@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+import torch
 
 from gancli.errors import UserError
 from gancli.metrics import classifier, networks
-from gancli.metrics.features import Classifying
+from gancli.metrics.features import Classifying, Sizes
 
 
 def fitted():
@@ -36,3 +37,9 @@ def test_what_cannot_be_had_is_refused(name, options, said):
         networks.load(name, **options)
     assert said in str(refused.value)
     assert refused.value.status == 2
+
+
+def test_sizes_are_height_by_width() -> None:
+    sizes = Sizes()
+    sizes.add(torch.zeros(2, 3, 4, 6))
+    assert str(sizes) == "4×6"
