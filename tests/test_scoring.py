@@ -307,7 +307,7 @@ def test_a_known_distribution_is_measured_exactly(gancli, tmp_path) -> None:
     assert "exact_wasserstein" in gancli("evaluate", run).out
     assert len((run / "evaluations.jsonl").read_text().splitlines()) == 2
     done = gancli("evaluate", run, "--metrics", "fid")
-    assert done.status == 2 and "learnt points" in done.err
+    assert done.status == 2 and "learned points" in done.err
     done = gancli("eval-fid", run)
     assert done.status == 2 and "gancli evaluate" in done.err
     assert done.err.count("\n") == 1
