@@ -109,7 +109,7 @@ class Classifier:
         height, width, channels = self.shape
         if images.shape[1:] != (channels, height, width):
             raise UserError(
-                f"the classifier knows images of {height}×{width} (height×width) with {channels} channel(s), these are "
+                f"the classifier knows {height}×{width} images with {channels} channel(s), these are "
                 f"{images.shape[2]}×{images.shape[3]} with {images.shape[1]}; score images of the data's size, "
                 "or use features: inception"
             )
