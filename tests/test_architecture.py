@@ -127,11 +127,27 @@ def test_commands_import_what_is_heavy_when_they_run(file: Path) -> None:
         assert set(names) <= allowed, f"{name_of(file)} imports {names} at its top"
 
 
+FAMILIES = sorted(path.parent for path in PACKAGE.glob("models/*/recipe.py"))
+
+
 @pytest.mark.parametrize("file", FILES, ids=name_of)
 def test_no_family_is_imported_by_name_but_by_another(file: Path) -> None:
-    families = {f"models.{path.stem}" for path in (PACKAGE / "models").glob("[a-z]*.py")}
-    if file.parent != PACKAGE / "models":
-        assert not families & set(imports(ast.parse(file.read_text())))
+    assert FAMILIES
+    if file.parent not in FAMILIES:
+        found = imports(ast.parse(file.read_text()))
+        assert not [name for name in found if name.startswith(tuple(f"models.{path.name}." for path in FAMILIES))]
+
+
+@pytest.mark.parametrize("file", [path / "recipe.py" for path in FAMILIES], ids=name_of)
+def test_a_family_s_recipe_imports_nothing_heavy(file: Path) -> None:
+    allowed = ("recipe.", "models.", "errors")
+    for node in ast.parse(file.read_text()).body:
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+        for name in names:
+            light = name.partition(".")[0] in {*sys.stdlib_module_names, "pydantic"}
+            assert light or name.removeprefix("gancli.").startswith(allowed), f"{name_of(file)} imports {name}"
+            assert not name.endswith(".model"), f"{name_of(file)} imports networks"
 
 
 def test_files_are_rooms_not_warehouses() -> None:
