@@ -107,17 +107,15 @@ def check_place(wish: Wish, path: Path, *, force: bool) -> None:
         UserError: it is taken.
     """
     from gancli import outputs
-    from gancli.recipe.data import Distribution
-    from gancli.recipe.sections import RecipeFromNoise
     from gancli.runs.run import Run
 
     try:
         recipe = Run(path).recipe()
     except UserError:
         return  # a file of weights has its recipe within, which is read later
-    if wish.target == PIPE or not isinstance(recipe, RecipeFromNoise) or isinstance(recipe.data, Distribution):
+    if wish.target == PIPE or recipe.translates or recipe.data.points:
         return
-    if wish.form == "folder" and not recipe.conditional:
+    if wish.form == "folder" and not getattr(recipe, "conditional", False):
         outputs.Place(wish.target).check((f"{seed:06d}.png" for seed in wish.seeds), force=force)
     elif wish.form in ("grid", "walk", "zip", "npz"):
         outputs.Place(wish.target.parent).check([wish.target.name], force=force)

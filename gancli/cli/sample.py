@@ -180,7 +180,6 @@ def sample(
 
 def _check_words(run: Path, input_: str | None, reference: str | None, *, best: bool) -> None:
     """Refuse words that mean nothing, after options that fit the run; torch is not yet imported."""
-    from gancli.recipe.sections import RecipeFromImages, RecipeOfDomains
     from gancli.runs import opening, words
     from gancli.runs.run import Run
 
@@ -189,9 +188,9 @@ def _check_words(run: Path, input_: str | None, reference: str | None, *, best: 
         recipe = Run(run).recipe()
     except UserError:
         return  # a file of weights has its recipe within, which is read later
-    if input_ is not None and isinstance(recipe, RecipeFromImages):
+    if input_ is not None and recipe.translates:
         words.check_images(input_, "--input")
-    if reference is not None and isinstance(recipe, RecipeOfDomains):
+    if reference is not None and recipe.translates and recipe.data.images.labelled:
         words.check_images(reference, "--reference")
 
 

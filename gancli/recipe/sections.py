@@ -1,6 +1,6 @@
 """What every recipe may say, whatever its family: the sections train and evaluate (this file imports no torch)."""
 
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
@@ -91,6 +91,8 @@ class Evaluate(Settings):
 class Recipe(Settings):
     """The fields that every family shares."""
 
+    translates: ClassVar[bool] = False
+    """Whether the family turns images into images; else it makes them from noise."""
     model: str
     """The family: the name of a file in gancli/models."""
     data: Data | Distribution
@@ -163,6 +165,7 @@ class RecipeFromNoise(Recipe):
 class RecipeFromImages(Recipe):
     """The fields that image-to-image families share."""
 
+    translates = True
     train: TrainFromImages = TrainFromImages()
     """How long to train, and how."""
 
