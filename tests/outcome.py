@@ -80,5 +80,5 @@ def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
 
 def checkpoint_step(path: Path) -> int:
     """The step of the newest checkpoint that is whole; 0 before the first."""
-    checkpoint, _ = Run(path).load_checkpoint(2**30, mend=False)
+    checkpoint, _ = Run(path).load_checkpoint(2**30, repair=False)
     return checkpoint.step if checkpoint else 0

@@ -226,7 +226,7 @@ def test_power_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
             shutil.rmtree(copy)
         else:
             fell_back += not (copy / "checkpoints" / "last.ckpt").exists()
-            checkpoint, _ = Run(copy).load_checkpoint(2**30, mend=False)
+            checkpoint, _ = Run(copy).load_checkpoint(2**30, repair=False)
             step = checkpoint.step if checkpoint else 0
             assert step >= moment.saved, f"cut {n}: nothing older than the last checkpoint may be lost"
             known = json.loads(checkpoint.facts["evaluator"]).get("best", math.inf) if checkpoint else math.inf

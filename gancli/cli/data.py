@@ -29,7 +29,7 @@ def check(
     source: Annotated[
         str, typer.Argument(help="A folder, a file, or a built-in or fetched set: what data.source says.")
     ],
-    kind: Annotated[Kind | None, typer.Option(help="The kind of data (default: as it looks).")] = None,
+    kind: Annotated[Kind | None, typer.Option(help="The kind of data (default: guessed from the data).")] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A field of the data section, as in image_size=128."),

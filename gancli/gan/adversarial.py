@@ -314,7 +314,7 @@ class Adversarial(nn.Module, ABC):
 
 
 class FromNoise(Adversarial):
-    """A family whose generator takes noise, N×latent_dim from the recipe's distribution, and a class where it is told.
+    """A family whose generator takes noise, N×latent_dim from the recipe's distribution, and labels where conditional.
 
     Its players take the classes, int64 N or None, as their second argument.
     """
@@ -327,7 +327,7 @@ class FromNoise(Adversarial):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes that the players are told; empty where they are told none."""
+        """The names of the classes that the players are given; empty where the model is not conditional."""
         return cast(Any, self.recipe.data).classes if self.recipe.conditional else ()
 
     def generate(self, batch: Batch) -> Tensor:
@@ -340,7 +340,7 @@ class FromNoise(Adversarial):
         return cast(Tensor, self.generator(noise, self.told(batch)))
 
     def told(self, batch: Batch) -> Tensor | None:
-        """The classes of a batch as the players are told them."""
+        """The labels of a batch as the players are given them; None where the model is not conditional."""
         return batch["label"] if self.recipe.conditional else None
 
     def judge(self, images: Tensor, labels: Tensor | None) -> Tensor:
@@ -354,7 +354,7 @@ class FromNoise(Adversarial):
 
         Args:
             every: steps between penalties.
-            labels: the classes of the images, int64 N, where the players are told them.
+            labels: the classes of the images, int64 N, where the model is conditional.
             weighed: by name, the weight (0 leaves the penalty out) and the images, N×C×H×W.
         """
         if self.step % every:
@@ -395,7 +395,7 @@ class FromNoise(Adversarial):
 
         Args:
             latents: what `latent` gave for each.
-            labels: the class of each, where the players are told classes; the classes take turns where left out.
+            labels: the class of each, where the model is conditional; by default the classes take turns.
         """
         if labels is None:
             labels = [self.label(place) for place in range(len(latents))]

@@ -30,7 +30,7 @@ ENTRY = 200
 """Bytes that the smallest image takes of a zip."""
 
 Told = Callable[[int, int], object]
-"""Is told how many are done, and of how many."""
+"""Called with how many are done, and of how many."""
 
 
 @dataclass(frozen=True)

@@ -81,13 +81,13 @@ class Checkpoints:
                     continue
         return {}
 
-    def load(self, most: int, *, fresh: bool = False, mend: bool = True) -> tuple[Checkpoint | None, str | None]:
+    def load(self, most: int, *, fresh: bool = False, repair: bool = True) -> tuple[Checkpoint | None, str | None]:
         """The newest checkpoint that is whole, and a warning where it is not the newest; none before the first.
 
         Args:
             most: bytes that its tensors may have.
             fresh: whether there may be none, as nothing was trained.
-            mend: whether the one that is whole takes the place of a damaged newer one.
+            repair: whether the one that is whole takes the place of a damaged newer one.
 
         Raises:
             UserError: none is whole.
@@ -109,7 +109,7 @@ class Checkpoints:
             except (KeyError, ValueError):
                 problems.append(f"{path}: is no checkpoint")
             else:
-                if problems and mend:
+                if problems and repair:
                     files.rename(path, self.last)  # so that the damaged one does not take this one's place
                 ordered = checkpoint._replace(tensors=dict(_in_order(tensors, metadata.get("watched", "[]"))))
                 return ordered, f"{problems[0]}: using {path.name}" if problems else None

@@ -103,7 +103,7 @@ def _load_discriminator(model: "Adversarial", run: Run) -> bool:
         return False
     expected = model.discriminator.state_dict()
     size = sum(tensor.nbytes for tensor in [*expected.values(), *model.generator.state_dict().values()])
-    checkpoint, _ = run.load_checkpoint(8 * size + 2**20, mend=False)
+    checkpoint, _ = run.load_checkpoint(8 * size + 2**20, repair=False)
     found = {} if checkpoint is None else checkpoint.tensors
     prefix = "weights.discriminator."
     tensors = {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}

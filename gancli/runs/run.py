@@ -325,18 +325,18 @@ class Run:
         if self._replaced:
             self._replaced.settle()
 
-    def load_checkpoint(self, most: int, *, mend: bool = True) -> tuple[Checkpoint | None, str | None]:
+    def load_checkpoint(self, most: int, *, repair: bool = True) -> tuple[Checkpoint | None, str | None]:
         """The newest checkpoint that is whole, and a warning where it is not the newest; none before the first.
 
         Args:
             most: bytes that its tensors may have.
-            mend: whether the one that is whole takes the place of a damaged newer one.
+            repair: whether the one that is whole takes the place of a damaged newer one.
 
         Raises:
             UserError: none is whole.
         """
         trained = self.metrics_file.exists() or self.weights_file.exists()
-        return self._checkpoints.load(most, fresh=not trained, mend=mend)
+        return self._checkpoints.load(most, fresh=not trained, repair=repair)
 
     def save_weights(self, model: "Adversarial", *, best: bool = False, facts: Mapping[str, str] | None = None) -> None:
         """Write the generator side as it is sampled, with the recipe in the header; the best so far beside the last."""

@@ -239,7 +239,7 @@ def statistics(
 
 
 def watched(side: Subject, what: str, told: Told | None) -> Iterator[Tensor]:
-    """The images of a side, while somebody is told how many were used."""
+    """The images of a side; reports how many were used."""
     done = 0
     for batch in side.batches():
         yield batch
@@ -278,7 +278,7 @@ def _reference(reference: Subject | None, asked: Sequence[Metric], told: Told | 
 
 
 def _of(name: str, told: Told | None) -> Told | None:
-    """Say of which of several comparisons something is told."""
+    """Name the comparison, of several, that a text is about."""
     if told is None or not name:
         return told
     return lambda what, done, total: told(f"{name}: {what}", done, total)

@@ -59,7 +59,7 @@ def settled(model: Adversarial, batches: Callable[[int], Iterator[Batch]], note:
     Args:
         model: with its initial weights.
         batches: gives the first so many batches of the training.
-        note: is told what was chosen and why, where that was measured.
+        note: called with what was chosen and why, where that was measured.
     """
     recipe = model.recipe
     if recipe.train.precision != "auto":

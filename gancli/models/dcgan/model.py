@@ -19,7 +19,7 @@ from gancli.models.dcgan.recipe import Recipe, base_grid
 class Generator(nn.Module):
     """N×latent_dim noise, and the classes' N indices where there are any, to N×C×H×W images in [-1, 1].
 
-    Classes are told by conditional BatchNorm: noise alone is what enters, so that no class can drown it.
+    Classes enter through conditional BatchNorm; only noise enters at the bottom, so that no class can drown it.
     """
 
     def __init__(self, latent_dim: int, width: int, shape: tuple[int, ...], classes: int = 0, grid: int = 4) -> None:
@@ -41,7 +41,7 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """N×C×H×W images, and the classes' N indices where there are any, to N outputs.
 
-    Classes are told by projection: to what all images are judged by, the inner product of the last feature map with a
+    Classes enter by projection: to what all images are judged by, the inner product of the last feature map with a
     vector of the class is added (Miyato and Koyama, cGANs with Projection Discriminator, 2018, arXiv:1802.05637).
     """
 

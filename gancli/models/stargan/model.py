@@ -94,7 +94,7 @@ class Model(FromImages):
         return self.recipe.data.domains
 
     def told(self, labels: Tensor) -> Tensor:
-        """Labels of the data, indices N or attributes N×K, as the generator is told them: 0 and 1, N×domains."""
+        """Labels of the data, indices N or attributes N×K, as the generator is given them: 0 and 1, N×domains."""
         return (one_hot(labels, len(self.targets)) if labels.ndim == 1 else labels).float()
 
     def generate(self, batch: Batch) -> dict[str, Tensor]:
