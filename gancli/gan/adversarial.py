@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,9 @@ from gancli.gan.augment import augment
 from gancli.gan.finite import Diverged
 from gancli.gan.watched import Watched
 from gancli.recipe.sections import Recipe, RecipeFromNoise
+
+if TYPE_CHECKING:
+    from gancli.gan.image_to_image import FromImages
 
 Batch = dict[str, Tensor]
 Terms = dict[str, Tensor]
@@ -78,8 +81,8 @@ class Adversarial(nn.Module, ABC):
         """
         raise UserError(f"{self.recipe.model}: translates images, and makes none from noise: give it images")
 
-    def translator(self) -> "Any":
-        """This model as one that translates images, a `FromImages`.
+    def translator(self) -> "FromImages":
+        """This model as one that translates images.
 
         Raises:
             UserError: it makes images from noise.
